@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint docs bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## Create .venv with everything development needs
+
+demo: install ## Watch a saga run, fail and be undone, on an embedded Postgres and broker
+	$(BIN)/saga demo
+
+test: install ## Run all the tests; PYTEST="-k name" narrows them
+	$(BIN)/pytest $(PYTEST)
+
+lint: install ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: .venv/.docs ## Build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: install ## Measure throughput and recovery
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove .venv and whatever was built
+	rm -rf .venv build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The stamps rerun an installation only when what is to be installed has changed.
+.venv/.installed: setup.cfg setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.venv/.docs: .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@

@@ -1,0 +1,20 @@
+"""Finds the packages, three of whose folders lie at the top of the repository; all else is in setup.cfg."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+FOLDERS = {"saga": "saga", "saga.migrations": "migrations", "saga.examples": "examples"}
+present = {package: folder for package, folder in FOLDERS.items() if Path(folder).is_dir()}
+
+setup(
+    package_dir=present,
+    packages=[
+        name
+        for package, folder in present.items()
+        for name in (
+            package,
+            *(f"{package}.{inner}" for inner in find_namespace_packages(folder, exclude=["*__pycache__*"])),
+        )
+    ],
+)
