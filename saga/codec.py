@@ -1,0 +1,137 @@
+"""Values to JSON and back, by their type annotations.
+
+What a step returns is stored as JSON and given to the next step as the type either of the two declares: ``Decimal``,
+``datetime``, ``UUID``, enums, dataclasses, typed dictionaries and pydantic models survive the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import types
+import typing
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from saga.errors import ResultError
+
+JSON = Any
+"""A JSON value as Python's ``json`` module reads it."""
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Unencodable(ValueError):
+    """The value has no JSON form that Postgres can store."""
+
+
+def encode(value: object, annotation: Any = Any) -> JSON:
+    """The JSON form of a value, by its declared type where that fits and by its own type where not.
+
+    Raises:
+        Unencodable: it has none.
+    """
+    try:
+        if annotation is Any or annotation is None:
+            return to_jsonable_python(value)
+        return adapter(annotation).dump_python(value, mode="json", warnings=False)
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        raise Unencodable(f"{type(value).__name__} cannot be stored as JSON: {error}") from None
+
+
+def decode(value: JSON, annotation: Any) -> Any:
+    """The value that the annotation wants, from its JSON form.
+
+    Raises:
+        pydantic.ValidationError: the JSON does not fit.
+    """
+    if annotation is Any:
+        return value
+    return adapter(annotation).validate_json(json.dumps(value))
+
+
+def dumps(value: JSON, limit: int | None = None) -> str:
+    """JSON text for a ``jsonb`` column.
+
+    Raises:
+        Unencodable: Postgres refuses such a text, or it is longer than ``limit`` bytes.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise Unencodable("it holds half a surrogate pair, which is no text") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unencodable(str(error)) from None
+    if "\\u0000" in text and _NUL.search(text):
+        raise Unencodable("it holds a NUL character, which Postgres cannot store; encode binary data, say in base64")
+    if limit is not None and size > limit:
+        raise Unencodable(
+            f"it is {size:,} bytes of JSON, over saga_max_payload = {limit:,}; store it elsewhere and pass a reference"
+        )
+    return text
+
+
+def result_json(value: object, annotation: Any, limit: int) -> JSON:
+    """The JSON form of a step's result.
+
+    Raises:
+        ResultError: it cannot be stored.
+    """
+    try:
+        encoded = encode(value, annotation)
+        dumps(encoded, limit)
+    except Unencodable as error:
+        raise ResultError(f"the result cannot be stored: {error}") from None
+    return encoded
+
+
+def canonical(value: JSON) -> str:
+    """JSON text that is equal for equal values: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: JSON) -> str:
+    """A hash of a JSON value, 32 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def clean_text(text: object, limit: int = 4000) -> str:
+    """Any text made fit for storing: no NUL, no broken surrogates, its end cut off at ``limit`` characters."""
+    try:
+        found = str(text)
+    except Exception as error:
+        found = f"<{type(text).__name__} that cannot be shown: {type(error).__name__}>"
+    found = found.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return found if len(found) <= limit else found[:limit] + " …"
+
+
+def allows_none(annotation: Any) -> bool:
+    """Whether ``None`` is a value of the annotated type."""
+    if annotation is Any or annotation is None or annotation is type(None):
+        return True
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return allows_none(typing.get_args(annotation)[0])
+    return origin in (typing.Union, types.UnionType) and any(allows_none(part) for part in typing.get_args(annotation))
+
+
+@lru_cache(maxsize=4096)
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def adapter(annotation: Any) -> TypeAdapter[Any]:
+    """The pydantic adapter of a type, built once.
+
+    Raises:
+        pydantic.PydanticSchemaGenerationError: pydantic has no way to read that type.
+    """
+    try:
+        return _cached_adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return TypeAdapter(annotation)

@@ -1,0 +1,94 @@
+"""The settings: ``saga_*`` on the Celery app's configuration, ``SAGA_*`` in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from saga.errors import DatabaseNotReady, DefinitionError
+
+
+class Settings(BaseModel):
+    """What can be set, with its default. Durations are seconds, sizes are bytes.
+
+    As with Celery's own ``CELERY_BROKER_URL``, the environment wins over the app's configuration.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: str | None = None
+    """Where the log is: any libpq-style URL of a Postgres 14 or newer."""
+    direct_url: str | None = None
+    """A URL around a transaction pooler, for the one connection that holds a session lock."""
+    schema_name: str = Field(default="saga", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """The Postgres schema of the tables."""
+    queue: str | None = None
+    """The queue of steps that name none and have no route; Celery's default queue when unset."""
+    inline_wait: float = Field(default=1.0, ge=0)
+    """The longest retry wait that a worker sleeps through instead of giving the saga back."""
+    inline_budget: float = Field(default=10.0, ge=0)
+    """How long one message may keep a worker busy with successive steps."""
+    max_payload: int = Field(default=1024 * 1024, gt=0)
+    """The largest input or result, as JSON."""
+    relay: bool = True
+    """Whether workers run the relay; turn it off only where ``saga relay`` runs."""
+    relay_interval: float = Field(default=0.5, gt=0)
+    """Time between two looks of the relay."""
+    relay_batch: int = Field(default=500, gt=0)
+    """How many rows the relay sends at a time."""
+    failover_grace: float = Field(default=10.0, ge=0)
+    """How long after a database restart or a reconnect no worker is declared lost."""
+    publish_timeout: float = Field(default=2.0, gt=0)
+    """How long publishing one message may take before it is left to the relay."""
+    key_timeout: float = Field(default=5.0, gt=0)
+    """How long ``start`` waits for another open transaction that holds the same key."""
+    kill_grace: float = Field(default=10.0, gt=0)
+    """How long after its deadline a step may hold a prefork process before the process ends itself."""
+    pool_size: int = Field(default=5, gt=0)
+    """Database connections kept open by a process."""
+    prepared_statements: bool = True
+    """Turn off behind a transaction pooler."""
+
+    @classmethod
+    def load(cls, conf: Mapping[str, Any], **given: Any) -> Settings:
+        """Read the settings from what is given in code, the environment, and a Celery configuration, in that order.
+
+        Raises:
+            DefinitionError: a value is of the wrong kind.
+        """
+        found: dict[str, Any] = {}
+        for field, info in cls.model_fields.items():
+            name = info.alias or field
+            for value in (given.get(name), os.environ.get(f"SAGA_{name.upper()}"), conf.get(f"saga_{name}")):
+                if value is not None:
+                    found[name] = value
+                    break
+        try:
+            return cls(**found)
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False)[0]
+            raise DefinitionError(f"setting saga_{problem['loc'][0]}: {problem['msg']}") from None
+
+
+def postgres_url(url: str | None) -> URL:
+    """The URL of the log as SQLAlchemy wants it, always through psycopg 3.
+
+    Raises:
+        DatabaseNotReady: there is none, or it is not one of Postgres.
+    """
+    if not url:
+        raise DatabaseNotReady("no database is configured: set app.conf.saga_database_url or SAGA_DATABASE_URL")
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseNotReady(
+            "saga_database_url is not a URL: expected postgresql://user@host:5432/database"
+        ) from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise DatabaseNotReady(f"saga_database_url is of {parsed.get_backend_name()}: the saga log needs Postgres")
+    return parsed.set(drivername="postgresql+psycopg")

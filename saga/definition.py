@@ -1,0 +1,328 @@
+"""Saga, Step and Parallel: how a saga is defined. Definitions are values; they never know the app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from celery.app.task import Task
+
+from saga.errors import DefinitionError
+from saga.outline import DEADLINE, MAIN, Outline
+from saga.retry import Retry
+from saga.wiring import RESERVED, Scope, Signature, Value, Wire, check_type, fields_of, signature_of
+
+
+class _Unsaid:
+    def __repr__(self) -> str:
+        return "..."
+
+
+UNSAID: Final = _Unsaid()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: a Celery task, and the task that undoes it.
+
+    Attributes:
+        task: the action, an ordinary Celery task whose arguments are bound by name.
+        name: unique in the saga; the function's name by default. Its result is known to later steps under it.
+        compensate: the task that undoes it, or ``None`` for nothing to undo. It must be said before the pivot and must
+            be absent from the pivot on. It must be idempotent and at ease when there is nothing to undo.
+        retry: when a failed attempt is made again; three attempts by default, ``Retry.persistent()`` after the pivot.
+        compensate_retry: the same for the undo; ``Retry.persistent()`` by default.
+        timeout: how long one attempt may take.
+        compensate_timeout: the same for the undo; ``timeout`` by default.
+        pivot: the point of no return: before it the saga can roll back, after it succeeded it can only go forward.
+        transactional: the task (and its undo) may take a SQLAlchemy ``connection`` or ``session`` on the log's database
+            and commits with the log: exactly once.
+        queue: the queue to run on; Celery's ``task_routes`` decides by default.
+        priority: the message priority, as Celery's broker counts it; the saga's own by default.
+        bind: where parameters get their values, if not by their names: ``{"to": "input.email", "kind": Value("sold")}``.
+        compensate_bind: the same for the undo.
+    """
+
+    task: Task
+    name: str | None = field(default=None, kw_only=True)
+    compensate: Task | _Unsaid | None = field(default=UNSAID, kw_only=True)
+    retry: Retry | None = field(default=None, kw_only=True)
+    compensate_retry: Retry = field(default_factory=Retry.persistent, kw_only=True)
+    timeout: timedelta = field(default=timedelta(minutes=5), kw_only=True)
+    compensate_timeout: timedelta | None = field(default=None, kw_only=True)
+    pivot: bool = field(default=False, kw_only=True)
+    transactional: bool = field(default=False, kw_only=True)
+    queue: str | None = field(default=None, kw_only=True)
+    priority: int | None = field(default=None, kw_only=True)
+    bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
+    compensate_bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
+
+
+class Parallel:
+    """Branches that run at the same time; each is a step, another ``Parallel``, or a list that forms a sequence."""
+
+    __slots__ = ("branches",)
+
+    def __init__(self, *branches: Step | Parallel | list[Any]) -> None:
+        self.branches = branches
+
+    def __repr__(self) -> str:
+        return f"Parallel({', '.join(map(repr, self.branches))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One task of a step, its action or its undo, ready to be run.
+
+    Attributes:
+        task: the task's name.
+        wires: where its arguments come from.
+        returns: the type of its result.
+        timeout: seconds.
+    """
+
+    task: str
+    wires: tuple[Wire, ...]
+    returns: Any
+    retry: Retry
+    timeout: float
+    queue: str | None
+    priority: int | None
+    transactional: bool
+
+
+class Saga:
+    """A business operation made of steps.
+
+    Args:
+        name: its name; the log knows it by that.
+        steps: ``Step`` and ``Parallel``, in order.
+        input: the type of its input: a pydantic model, a dataclass or a ``TypedDict``; any mapping if not said.
+
+    Raises:
+        DefinitionError: something in it is wrong; the text names the saga, the step and the remedy.
+
+    Attributes:
+        outline: its bare structure.
+        actions: step name to the job that does it.
+        undos: step name to the job that undoes it, for the steps that have one.
+    """
+
+    def __init__(self, name: str, *steps: Step | Parallel, input: type | None = None) -> None:
+        self.name = name
+        self.items = steps
+        self.input = input
+        builder = _Builder(name, input)
+        doc = builder.sequence(steps, "", in_parallel=False)
+        self.outline = Outline(name, doc)
+        self.actions: Mapping[str, Job] = builder.actions
+        self.undos: Mapping[str, Job] = builder.undos
+        self.required_fields = builder.required_fields()
+
+    def __repr__(self) -> str:
+        return f"<Saga {self.name}: {', '.join(self.outline.steps)}>"
+
+    def job(self, step: str, undo: bool) -> Job:
+        """What runs a step's action, or its undo."""
+        return self.undos[step] if undo else self.actions[step]
+
+    def jobs(self) -> Iterator[Job]:
+        """Every action and every undo."""
+        yield from self.actions.values()
+        yield from self.undos.values()
+
+
+class _Builder:
+    """Walks a definition once, checks it, and collects what runs each step."""
+
+    def __init__(self, saga: str, input: type | None) -> None:
+        self.saga = saga
+        self.actions: dict[str, Job] = {}
+        self.undos: dict[str, Job] = {}
+        self.pivot: str | None = None
+        self.seen: dict[str, Any] = {}
+        if not (isinstance(saga, str) and saga):
+            raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text")
+        self.fields = self._input_fields(input)
+        self.names: list[str] = []
+
+    def _input_fields(self, input: type | None) -> Mapping[str, Any] | None:
+        if input is None:
+            return None
+        fields = fields_of(input)
+        if fields is None:
+            raise DefinitionError(
+                f"saga {self.saga!r}: input={input!r} expected a pydantic model, a dataclass or a TypedDict"
+            )
+        for name in fields:
+            if name in RESERVED:
+                raise DefinitionError(f"saga {self.saga!r}: input field {name!r} is a reserved word; rename the field")
+        check_type(f"saga {self.saga!r}: the input", input)
+        return fields
+
+    # the walk: each returns the stored document of what it read
+
+    def sequence(self, items: Any, after: str, *, in_parallel: bool) -> list[Any]:
+        if not items:
+            where = f"a branch of the Parallel after {after!r} is" if in_parallel else "it is"
+            raise DefinitionError(f"saga {self.saga!r}: {where} empty; give it at least one Step")
+        if not in_parallel:
+            self.names = [name for item in items for name in self._names_in(item)]
+            self._check_names()
+        return [self.item(item, in_parallel) for item in items]
+
+    def item(self, item: Any, in_parallel: bool) -> dict[str, Any]:
+        if isinstance(item, Step):
+            return self.step(item, in_parallel)
+        if isinstance(item, Parallel):
+            return self.parallel(item)
+        hint = f"; wrap it: Step({item.name.rsplit('.')[-1]})" if isinstance(item, Task) else ""
+        if isinstance(item, list):
+            hint = "; a list forms a branch, inside a Parallel only"
+        raise DefinitionError(f"saga {self.saga!r}: expected a Step or a Parallel, got {item!r}{hint}")
+
+    def parallel(self, item: Parallel) -> dict[str, Any]:
+        last = next(reversed(self.seen), "the start")
+        if not item.branches:
+            raise DefinitionError(
+                f"saga {self.saga!r}: the Parallel after {last!r} is empty; give it branches or drop it"
+            )
+        before = dict(self.seen)
+        branches, after = [], dict(self.seen)
+        for branch in item.branches:
+            self.seen = dict(before)
+            branches.append(self.sequence(branch if isinstance(branch, list) else [branch], last, in_parallel=True))
+            after.update(self.seen)
+        self.seen = after
+        return {"parallel": branches}
+
+    def step(self, step: Step, in_parallel: bool) -> dict[str, Any]:
+        name = self._name(step)
+        place = f"saga {self.saga!r}, step {name!r}"
+        self._check_kind(place, step, in_parallel)
+        signature = self._read(place, "task", step.task)
+        after_pivot = self.pivot is not None
+        wires = self._scope(place, step, name, own=None).wire(signature, step.bind or {})
+        retry = step.retry or (Retry.persistent() if after_pivot else Retry())
+        timeout = _seconds(place, "timeout", step.timeout)
+        self.actions[name] = Job(step.task.name, wires, signature.returns, retry, timeout, step.queue, step.priority,
+                                 step.transactional)  # fmt: skip
+        self._compensation(place, step, name, signature.returns)
+        self.seen[name] = signature.returns
+        if step.pivot:
+            self.pivot = name
+        return self._doc(step, name)
+
+    def _compensation(self, place: str, step: Step, name: str, returns: Any) -> None:
+        self._check_compensation(place, step)
+        if not isinstance(step.compensate, Task):
+            return
+        undo = self._read(place, "compensate", step.compensate)
+        place = f"{place}, its compensation"
+        wires = self._scope(place, step, name, own=returns).wire(undo, step.compensate_bind or {})
+        timeout = _seconds(place, "compensate_timeout", step.compensate_timeout or step.timeout)
+        self.undos[name] = Job(step.compensate.name, wires, undo.returns, step.compensate_retry, timeout, step.queue,
+                               step.priority, step.transactional)  # fmt: skip
+
+    def _scope(self, place: str, step: Step, name: str, own: Any) -> Scope:
+        compensating = own is not None
+        steps = {**self.seen, name: own} if compensating else dict(self.seen)
+        others = frozenset(self.names) - steps.keys()
+        return Scope(place, self.fields, steps, others, name, compensating, step.transactional)
+
+    def _doc(self, step: Step, name: str) -> dict[str, Any]:
+        doc: dict[str, Any] = {"step": name, "task": step.task.name}
+        if isinstance(step.compensate, Task):
+            doc["compensate"] = step.compensate.name
+        if step.pivot:
+            doc["pivot"] = True
+        if step.transactional:
+            doc["transactional"] = True
+        return doc
+
+    # the checks
+
+    def _read(self, place: str, role: str, task: Any) -> Signature:
+        if not isinstance(task, Task):
+            what = getattr(task, "__qualname__", repr(task))
+            raise DefinitionError(
+                f"{place}: {role}={what} is not a Celery task; decorate it with @app.task or @shared_task"
+            )
+        return signature_of(place, task)
+
+    def _check_kind(self, place: str, step: Step, in_parallel: bool) -> None:
+        for option in ("retry", "compensate_retry"):
+            value = getattr(step, option)
+            if value is not None and not isinstance(value, Retry):
+                raise DefinitionError(
+                    f"{place}: {option}={value!r} expected a Retry, such as Retry(stop=stop_after_attempt(5))"
+                )
+        if step.pivot and self.pivot is not None:
+            raise DefinitionError(f"{place}: it is a second pivot after {self.pivot!r}; a saga has one at most")
+        if step.pivot and in_parallel:
+            raise DefinitionError(f"{place}: a pivot cannot be inside a Parallel; move it before or after")
+
+    def _check_compensation(self, place: str, step: Step) -> None:
+        said = step.compensate is not UNSAID and step.compensate is not None
+        if (step.pivot or self.pivot is not None) and said:
+            where = "the pivot" if step.pivot else f"after the pivot {self.pivot!r}"
+            raise DefinitionError(f"{place}: it is {where}, from where nothing is undone; drop compensate=")
+        if step.compensate is UNSAID and not step.pivot and self.pivot is None:
+            raise DefinitionError(
+                f"{place}: nothing says how to undo it; give compensate=a task, or compensate=None if there is nothing to undo"
+            )
+        if step.compensate_bind and not said:
+            raise DefinitionError(f"{place}: compensate_bind is given, but no compensation")
+
+    def _check_names(self) -> None:
+        for name in self.names:
+            where = f"saga {self.saga!r}, step {name!r}"
+            if name in RESERVED or name in (MAIN, DEADLINE):
+                raise DefinitionError(f"{where}: its name is a reserved word; give it another with name=")
+            if "/" in name or "." in name or not name:
+                raise DefinitionError(
+                    f"{where}: a step's name cannot be empty or hold '/' or '.'; give it another with name="
+                )
+            if self.names.count(name) > 1:
+                raise DefinitionError(f"{where}: two steps have that name; give one of them another with name=")
+            if self.fields is not None and name in self.fields:
+                raise DefinitionError(f"{where}: the input has a field of the same name; rename the step with name=")
+
+    def _names_in(self, item: Any) -> Iterator[str]:
+        if isinstance(item, Step):
+            yield self._name(item)
+        elif isinstance(item, (Parallel, list)):
+            for branch in item.branches if isinstance(item, Parallel) else item:
+                yield from self._names_in(branch)
+
+    def _name(self, step: Step) -> str:
+        if step.name is not None:
+            return step.name
+        if isinstance(step.task, Task):
+            return str(getattr(step.task, "__name__", None) or step.task.name.rsplit(".")[-1])
+        return str(getattr(step.task, "__name__", repr(step.task)))
+
+    def required_fields(self) -> Mapping[str, str]:
+        """Of an untyped input: each field that a step cannot do without, and that step."""
+        if self.fields is not None:
+            return {}
+        found: dict[str, str] = {}
+        for jobs in (self.actions, self.undos):
+            for name, job in jobs.items():
+                for wire in job.wires:
+                    if wire.source.origin == "input" and not wire.optional:
+                        found.setdefault(wire.source.path[0], name)
+        return found
+
+
+def _seconds(place: str, option: str, value: Any) -> float:
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise DefinitionError(
+            f"{place}: {option}={value!r} expected a positive timedelta, such as timedelta(seconds=30)"
+        )
+    return value.total_seconds()
+
+
+__all__ = ["Job", "Parallel", "Saga", "Step", "Value"]

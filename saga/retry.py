@@ -1,0 +1,99 @@
+"""Retry: a step's retry policy, made of tenacity's own strategies.
+
+tenacity decides, the log remembers: a policy is asked once per failed attempt, and its answer is written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tenacity import (
+    Future,
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_never,
+    wait_exponential_jitter,
+    wait_none,
+)
+from tenacity.retry import RetryBaseT
+from tenacity.stop import StopBaseT
+from tenacity.wait import WaitBaseT
+
+from saga.errors import StepTimeout, WorkerLost
+
+_QUICK = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.2)
+_SLOW = wait_exponential_jitter(multiplier=1, max=600, jitter=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a failed attempt is made again.
+
+    Attributes:
+        stop: a tenacity ``stop_*`` strategy; compose with ``|`` and ``&``.
+        wait: a tenacity ``wait_*`` strategy, in seconds; compose with ``+``.
+        retry: a tenacity ``retry_if_*`` strategy; an exception it refuses ends the step at once. A lost worker and a
+            timeout are always worth another attempt while ``stop`` allows one.
+    """
+
+    stop: StopBaseT = field(default_factory=lambda: stop_after_attempt(3))
+    wait: WaitBaseT = field(default_factory=lambda: _QUICK)
+    retry: RetryBaseT = field(default_factory=retry_if_exception_type)
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "wait", "retry"):
+            if not callable(getattr(self, name)):
+                raise TypeError(
+                    f"Retry({name}=...) expected a tenacity strategy, got {getattr(self, name)!r}; "
+                    f"for example stop=stop_after_attempt(5), wait=wait_exponential(max=30)"
+                )
+
+    @classmethod
+    def none(cls) -> Retry:
+        """One attempt only."""
+        return cls(stop=stop_after_attempt(1), wait=wait_none())
+
+    @classmethod
+    def persistent(cls) -> Retry:
+        """For 24 hours, with exponential waits from 1 s to 10 min."""
+        return cls(stop=stop_after_delay(timedelta(hours=24)), wait=_SLOW)
+
+    @classmethod
+    def forever(cls) -> Retry:
+        """Without end, with exponential waits from 1 s to 10 min."""
+        return cls(stop=stop_never, wait=_SLOW)
+
+    def next_wait(self, error: BaseException, attempt: int, elapsed: float) -> float | None:
+        """How long to wait before the next attempt, in seconds, or ``None`` when there is to be none.
+
+        Args:
+            error: what ended the attempt.
+            attempt: its number within the present budget, from 1.
+            elapsed: seconds since the first attempt of that budget started.
+        """
+        state = _call_state(error, attempt, elapsed)
+        lost = isinstance(error, (WorkerLost, StepTimeout))
+        if not lost and not self.retry(state):
+            return None
+        wait = max(0.0, float(self.wait(state)))
+        state.upcoming_sleep = wait
+        if self.stop(state):
+            return None
+        return wait
+
+
+_NEVER = Retrying(retry=retry_if_exception(lambda _: False))
+
+
+def _call_state(error: BaseException, attempt: int, elapsed: float) -> RetryCallState:
+    state = RetryCallState(_NEVER, None, (), {})
+    state.attempt_number = attempt
+    state.start_time = 0.0
+    state.outcome = Future.construct(attempt, error, has_exception=True)
+    state.outcome_timestamp = elapsed
+    return state

@@ -1,0 +1,290 @@
+"""Wiring: where each parameter of a task gets its value from, settled when the saga is built.
+
+Arguments are bound by name, as pytest binds fixtures: a parameter names an input field, an earlier step or a reserved word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from celery.app.task import Task
+from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
+
+from saga.codec import adapter
+from saga.errors import DefinitionError
+
+RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
+"""Names that mean the same in every saga."""
+_COMPENSATION_ONLY = ("error", "result")
+_TRANSACTIONAL_ONLY = ("connection", "session")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A constant for a parameter, in ``bind``: ``bind={"kind": Value("sold")}``."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value comes from.
+
+    Attributes:
+        origin: ``input``, ``step``, ``constant`` or ``reserved``.
+        name: the step's name or the reserved word.
+        path: what to take out of it, field by field.
+        value: the constant.
+    """
+
+    origin: str
+    name: str = ""
+    path: tuple[str, ...] = ()
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One parameter and its source.
+
+    Attributes:
+        annotation: the type it wants; ``Any`` where it says none.
+        optional: it has a default, and the source may be absent.
+    """
+
+    parameter: str
+    source: Source
+    annotation: Any = Any
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A task's parameter as its signature has it."""
+
+    name: str
+    annotation: Any
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A task's parameters and the type it returns."""
+
+    parameters: tuple[Parameter, ...]
+    returns: Any
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What can be named at one place of a saga.
+
+    Attributes:
+        place: the saga and the step, in words, for errors.
+        fields: the input's fields and their types; ``None`` where the input is untyped.
+        steps: the steps whose results are there, and the types they return.
+        others: steps of the saga that are not.
+        own: the step itself, whose result its compensation gets.
+        compensating: it is a compensation.
+        transactional: the step runs in the log's transaction.
+    """
+
+    place: str
+    fields: Mapping[str, Any] | None
+    steps: Mapping[str, Any]
+    others: frozenset[str] = frozenset()
+    own: str | None = None
+    compensating: bool = False
+    transactional: bool = False
+
+    def wire(self, signature: Signature, bind: Mapping[str, str | Value]) -> tuple[Wire, ...]:
+        """Find the source of every parameter.
+
+        Raises:
+            DefinitionError: a parameter has none, or ``bind`` does not fit the task.
+        """
+        for name in bind:
+            if name not in signature.names():
+                hint = _closest(name, signature.names())
+                raise DefinitionError(f"{self.place}: bind names {name!r}, but the task has no such parameter{hint}")
+        return tuple(wire for parameter in signature.parameters if (wire := self._wire_one(parameter, bind)))
+
+    def _wire_one(self, parameter: Parameter, bind: Mapping[str, str | Value]) -> Wire | None:
+        if parameter.name in bind:
+            source: Source | None = self._bound(parameter.name, bind[parameter.name])
+        else:
+            source = self._named(parameter)
+        if source is None:
+            return None
+        wire = Wire(parameter.name, source, parameter.annotation, parameter.optional)
+        self._check_type(wire)
+        return wire
+
+    def _named(self, parameter: Parameter) -> Source | None:
+        name = parameter.name
+        source = self._reserved(name, parameter.optional) if name in RESERVED else self._lookup(name)
+        if source is not None or parameter.optional:
+            return source
+        if name in self.others:
+            raise DefinitionError(
+                f"{self.place}: parameter {name!r} names a step that is not over by then "
+                f"(it comes later, or in another branch); move one of the two, or give the parameter a default"
+            )
+        raise DefinitionError(
+            f"{self.place}: nothing provides parameter {name!r}{_closest(name, self._candidates())}; "
+            f"name an input field or an earlier step, give it a default, or set it with bind={{{name!r}: ...}}"
+        )
+
+    def _lookup(self, name: str) -> Source | None:
+        if name in self.steps:
+            return Source("step", name)
+        if self.fields is None:
+            return None if name in self.others else Source("input", path=(name,))
+        return Source("input", path=(name,)) if name in self.fields else None
+
+    def _reserved(self, name: str, optional: bool) -> Source | None:
+        wrong = None
+        if name in _COMPENSATION_ONLY and not self.compensating:
+            wrong = f"{name!r} is for compensations only"
+        elif name in _TRANSACTIONAL_ONLY and not self.transactional:
+            wrong = f"{name!r} is for steps with transactional=True only"
+        if wrong is None:
+            return Source("reserved", name)
+        if optional:
+            return None
+        raise DefinitionError(f"{self.place}: parameter {name!r} cannot be provided: {wrong}")
+
+    def _bound(self, parameter: str, target: str | Value) -> Source:
+        if isinstance(target, Value):
+            return Source("constant", value=target.value)
+        if not isinstance(target, str):
+            raise DefinitionError(
+                f"{self.place}: bind={{{parameter!r}: {target!r}}} expected 'input.field', 'step', 'step.field' or "
+                f"Value(constant); for a constant write Value({target!r})"
+            )
+        head, *path = target.split(".")
+        if head == "input":
+            return self._bound_input(parameter, target, path)
+        if head in RESERVED and not path:
+            found = self._reserved(head, optional=False)
+            assert found is not None
+            return found
+        if head in self.steps:
+            self._check_path(parameter, target, self.steps[head], path)
+            return Source("step", head, tuple(path))
+        raise DefinitionError(
+            f"{self.place}: bind={{{parameter!r}: {target!r}}} names no earlier step{_closest(head, self._candidates())}; "
+            f"an input field is written 'input.{head}', a constant Value({target!r})"
+        )
+
+    def _bound_input(self, parameter: str, target: str, path: list[str]) -> Source:
+        if not path:
+            return Source("reserved", "input")
+        if self.fields is not None:
+            if path[0] not in self.fields:
+                raise DefinitionError(
+                    f"{self.place}: bind={{{parameter!r}: {target!r}}}: "
+                    f"the input has no field {path[0]!r}{_closest(path[0], self.fields)}"
+                )
+            self._check_path(parameter, target, self.fields[path[0]], path[1:])
+        return Source("input", path=tuple(path))
+
+    def _check_path(self, parameter: str, target: str, annotation: Any, path: list[str]) -> None:
+        for name in path:
+            fields = fields_of(annotation)
+            if fields is None:
+                return
+            if name not in fields:
+                raise DefinitionError(
+                    f"{self.place}: bind={{{parameter!r}: {target!r}}}: "
+                    f"{getattr(annotation, '__name__', annotation)} has no field {name!r}{_closest(name, fields)}"
+                )
+            annotation = fields[name]
+
+    def _check_type(self, wire: Wire) -> None:
+        if wire.source.name in _TRANSACTIONAL_ONLY and wire.source.origin == "reserved":
+            return
+        check_type(f"{self.place}: parameter {wire.parameter!r}", wire.annotation)
+
+    def _candidates(self) -> list[str]:
+        return [*(self.fields or ()), *self.steps, *RESERVED]
+
+
+def signature_of(place: str, task: Task) -> Signature:
+    """Read a task's signature.
+
+    Raises:
+        DefinitionError: its arguments cannot be bound by name, or an annotation cannot be resolved.
+    """
+    if inspect.iscoroutinefunction(inspect.unwrap(task.run)):
+        raise DefinitionError(f"{place}: {task.name} is an async def, which Celery does not run; make it a plain def")
+    hints = _hints(place, task)
+    parameters = []
+    for name, parameter in inspect.signature(task.run).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            kind = (
+                f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else f"the positional-only parameter {name!r}"
+            )
+            raise DefinitionError(
+                f"{place}: {task.name} takes {kind}, but arguments are bound by name; give it a plain name"
+            )
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            parameters.append(Parameter(name, hints.get(name, Any), parameter.default is not parameter.empty))
+    returns = hints.get("return", Any)
+    check_type(f"{place}: the result of {task.name}", returns)
+    return Signature(tuple(parameters), returns)
+
+
+def _hints(place: str, task: Task) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(inspect.unwrap(task.run), include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{place}: an annotation of {task.name} cannot be resolved ({error}); "
+            f"import that name when the module runs, not only under TYPE_CHECKING"
+        ) from None
+    except TypeError:
+        return {}
+
+
+def check_type(what: str, annotation: Any) -> None:
+    """Make sure that values of a type can be stored and read back.
+
+    Raises:
+        DefinitionError: pydantic does not know how.
+    """
+    if annotation is Any:
+        return
+    try:
+        adapter(annotation)
+    except PydanticUserError as error:
+        problem = str(error).split("\n", 1)[0]
+        raise DefinitionError(f"{what} has a type that cannot be stored as JSON: {problem}") from None
+
+
+def fields_of(annotation: Any) -> Mapping[str, Any] | None:
+    """The fields of a pydantic model, dataclass or typed dictionary, with their types; ``None`` for any other type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {name: info.annotation for name, info in annotation.model_fields.items()}
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        hints = typing.get_type_hints(annotation, include_extras=True)
+        return {item.name: hints[item.name] for item in dataclasses.fields(annotation)}
+    if typing.is_typeddict(annotation):
+        return typing.get_type_hints(annotation)
+    return None
+
+
+def _closest(name: str, candidates: typing.Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
