@@ -1,0 +1,311 @@
+"""What happened: the events of a saga log, each a frozen dataclass, named in the past tense.
+
+An event is a fact about one saga. Its entry in the log adds where it stands (``seq``), when it was written, by the
+database's clock (``at``), and by which worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from saga.errors import CorruptLog
+
+FORMAT = 1
+"""The version of the entries that this code writes and the newest that it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a saga as a whole."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SagaStarted(Event):
+    """The first entry of every log; it holds the input.
+
+    Attributes:
+        deadline: seconds after the start at which an unfinished saga is rolled back.
+        delay: seconds after the start before which nothing runs.
+        priority: the message priority of the steps that name none.
+    """
+
+    kind = "saga_started"
+    input: Any = None
+    deadline: float | None = None
+    delay: float | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEvent(Event):
+    """Something that happened to one attempt of a step's action or of its undo."""
+
+    lane: str
+    step: str
+    attempt: int
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted(AttemptEvent):
+    """Written before the user's code runs; ``timeout`` is in seconds from the entry's time."""
+
+    kind = "started"
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSucceeded(AttemptEvent):
+    """The task returned, and its result could be stored."""
+
+    kind = "succeeded"
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(AttemptEvent):
+    """The attempt failed, and this is what follows.
+
+    Attributes:
+        outcome: ``retry``, or of an action for good ``aborted`` (no effect) or ``unknown`` (there may be one), or of an
+            undo for good ``failed``.
+        wait: seconds from the entry's time to the next attempt, drawn once.
+        held: the worker keeps the lane while it waits.
+        effect: the attempt may have had an effect.
+    """
+
+    kind = "failed"
+    outcome: str = "unknown"
+    error: str = ""
+    traceback: str | None = None
+    wait: float | None = None
+    held: bool = False
+    effect: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTimedOut(AttemptEvent):
+    """The attempt was not over at its deadline; whoever claims the lane next asks the retry policy."""
+
+    kind = "attempt_timed_out"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost(AttemptEvent):
+    """The worker that ran the attempt is gone; whoever claims the lane next asks the retry policy."""
+
+    kind = "attempt_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptInterrupted(AttemptEvent):
+    """The worker was told to stop and gave the lane back: no failure of the step, so it costs no attempt."""
+
+    kind = "attempt_interrupted"
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LateResult(AttemptEvent):
+    """What an attempt brought after it had been declared over: evidence, never used."""
+
+    kind = "late_result"
+    outcome: str = ""
+    error: str | None = None
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Event):
+    """Something an operator asked for; ``by`` says who, ``reason`` why."""
+
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested(Request):
+    """Roll back what is under way."""
+
+    kind = "cancel_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class CompensateRequested(Request):
+    """Undo a saga that had completed."""
+
+    kind = "compensate_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Request):
+    """Start nothing new."""
+
+    kind = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Request):
+    """Go on after a pause."""
+
+    kind = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested(Request):
+    """Give everything stuck or waiting a fresh budget, now."""
+
+    kind = "retry_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped(Request):
+    """A stuck step was settled by hand: an action with a result, or an undo.
+
+    Attributes:
+        undo_later: the action is to be undone if the saga is rolled back later.
+    """
+
+    kind = "step_skipped"
+    lane: str = ""
+    step: str = ""
+    undo: bool = False
+    result: Any = None
+    undo_later: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed(Event):
+    """The saga's own deadline came before its end."""
+
+    kind = "deadline_passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log.
+
+    Attributes:
+        seq: its position, from 1.
+        at: when it was written, by the database's clock; ``None`` only before it is.
+        worker: the number of the worker that wrote it.
+    """
+
+    seq: int
+    event: Event
+    at: datetime | None = None
+    worker: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind as it is stored, in the past tense."""
+        return kind_of(self.event)
+
+    @property
+    def lane(self) -> str | None:
+        """The lane it concerns, if it concerns one."""
+        return getattr(self.event, "lane", None)
+
+    @property
+    def step(self) -> str | None:
+        """The step it concerns, if it concerns one."""
+        return getattr(self.event, "step", None)
+
+    @property
+    def attempt(self) -> int | None:
+        """The number of the attempt it concerns, if it concerns one."""
+        return getattr(self.event, "attempt", None)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Whatever else the event says."""
+        return data_of(self.event)
+
+
+_BOTH_WAYS: tuple[type[AttemptEvent], ...] = (AttemptStarted, AttemptSucceeded, AttemptFailed)
+_COLUMNS = ("lane", "step", "attempt")
+_KINDS: dict[str, tuple[type[Event], dict[str, Any]]] = {
+    event.kind: (event, {})
+    for event in (
+        SagaStarted,
+        AttemptTimedOut,
+        AttemptLost,
+        AttemptInterrupted,
+        LateResult,
+        CancelRequested,
+        CompensateRequested,
+        Paused,
+        Resumed,
+        RetryRequested,
+        StepSkipped,
+        DeadlinePassed,
+    )
+}
+for _event in _BOTH_WAYS:
+    _KINDS[f"step_{_event.kind}"] = (_event, {"undo": False})
+    _KINDS[f"compensation_{_event.kind}"] = (_event, {"undo": True})
+
+KINDS = tuple(sorted(_KINDS))
+"""Every kind an entry can be of."""
+
+
+def kind_of(event: Event) -> str:
+    """The kind under which an event is stored: what an undo does is told apart from what a step does."""
+    if isinstance(event, _BOTH_WAYS):
+        return f"compensation_{event.kind}" if event.undo else f"step_{event.kind}"
+    return event.kind
+
+
+_DEFAULTS: dict[type[Event], list[tuple[str, Any]]] = {
+    event: [(f.name, f.default) for f in fields(event) if f.name not in _COLUMNS] for event, _ in _KINDS.values()
+}
+
+
+def data_of(event: Event) -> dict[str, Any]:
+    """What an event says beyond the log's own columns, defaults left out."""
+    implied = isinstance(event, _BOTH_WAYS)
+    data = {}
+    for name, default in _DEFAULTS[type(event)]:
+        if implied and name == "undo":
+            continue
+        value = getattr(event, name)
+        if value != default or type(value) is not type(default):
+            data[name] = value
+    return data
+
+
+def entry_from_row(saga_id: UUID, row: tuple[Any, ...]) -> Entry:
+    """Read ``(seq, kind, lane, step, attempt, data, worker, at, format)`` as it stands in the log.
+
+    Raises:
+        CorruptLog: the entry is damaged, or of a kind or format that this version does not know.
+    """
+    seq, kind, lane, step, attempt, data, worker, at, format_ = row
+    if format_ > FORMAT:
+        raise CorruptLog(
+            f"saga {saga_id}, entry {seq}: format {format_} is newer than this pgsaga reads ({FORMAT}): upgrade it"
+        )
+    try:
+        event, implied = _KINDS[kind]
+    except KeyError:
+        raise CorruptLog(
+            f"saga {saga_id}, entry {seq}: unknown kind {kind!r}; a newer pgsaga may have written it"
+        ) from None
+    try:
+        return Entry(seq, event(**_columns(event, lane, step, attempt), **implied, **data), at, worker)
+    except TypeError as error:
+        raise CorruptLog(f"saga {saga_id}, entry {seq}: damaged {kind}: {error}") from None
+
+
+def _columns(event: type[Event], lane: str, step: str, attempt: int) -> Mapping[str, Any]:
+    if issubclass(event, AttemptEvent):
+        return {"lane": lane, "step": step, "attempt": attempt}
+    if issubclass(event, StepSkipped):
+        return {"lane": lane, "step": step}
+    return {}

@@ -1,0 +1,655 @@
+"""The machine: what a saga's log means, and what is to be done next. Pure: no I/O, no clock.
+
+Rules
+-----
+1. ``replay`` folds the entries of a log into a ``State``; ``decide`` reads from a state what is to be done. Both know
+   nothing but the outline and the entries, so the same log gives the same state everywhere.
+2. Every step has a *track* for its action and, once it owes one, a track for its undo. Both follow ``TRANSITIONS``; an
+   event that the table does not list for the track's status is a duplicate or comes too late, and changes nothing.
+3. A step that fails for good is ``aborted`` when no attempt can have had an effect, else ``unknown``; an unknown one
+   is undone as if it had succeeded.
+4. Before the pivot a failure rolls back. The pivot rolls back only when it was definitely aborted; in doubt it is
+   stuck. After the pivot a failure is stuck: there is no way back.
+5. A rollback starts nothing new and first awaits every open action; a step that waits for its retry has failed. Then
+   what is owed is undone in reverse: a lane from its end, a fork's branches side by side.
+6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck.
+7. Entries of independent lanes commute; only the recorded reason tells which came first.
+
+Theory of operation
+-------------------
+A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that a
+timeout or a lost worker ended is ``undecided`` until someone who has the definition asks the retry policy. The counts
+``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.errors import NotAllowed
+from saga.events import (
+    AttemptEvent,
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptLost,
+    AttemptStarted,
+    AttemptSucceeded,
+    AttemptTimedOut,
+    CancelRequested,
+    CompensateRequested,
+    DeadlinePassed,
+    Entry,
+    Event,
+    Paused,
+    Request,
+    Resumed,
+    RetryRequested,
+    SagaStarted,
+    StepSkipped,
+)
+from saga.outline import DEADLINE, Fork, Lane, Outline, StepOutline
+
+
+class Status(StrEnum):
+    """Where a saga stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    STUCK = "stuck"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing will happen any more, unless an operator asks for it."""
+        return self in (Status.COMPLETED, Status.COMPENSATED)
+
+
+class StepStatus(StrEnum):
+    """Where a step's action stands, or its undo."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    UNDECIDED = "undecided"
+    SUCCEEDED = "succeeded"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+_P, _R, _W, _U = StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.UNDECIDED
+
+TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
+    (_P, "started"): _R,
+    (_W, "started"): _R,
+    (_R, "succeeded"): StepStatus.SUCCEEDED,
+    (_R, "retry"): _W,
+    (_R, "aborted"): StepStatus.ABORTED,
+    (_R, "unknown"): StepStatus.UNKNOWN,
+    (_R, "failed"): StepStatus.FAILED,
+    (_R, "timed out"): _U,
+    (_R, "lost"): _U,
+    (_R, "interrupted"): _W,
+    (_U, "retry"): _W,
+    (_U, "aborted"): StepStatus.ABORTED,
+    (_U, "unknown"): StepStatus.UNKNOWN,
+    (_U, "failed"): StepStatus.FAILED,
+    (_W, "lost"): _W,
+    (_W, "rollback"): StepStatus.UNKNOWN,
+    (_U, "rollback"): StepStatus.UNKNOWN,
+    (_W, "rollback, no effect"): StepStatus.ABORTED,
+    (_U, "rollback, no effect"): StepStatus.ABORTED,
+    (_W, "retry requested"): _W,
+    (_U, "retry requested"): _W,
+    (StepStatus.ABORTED, "retry requested"): _W,
+    (StepStatus.UNKNOWN, "retry requested"): _W,
+    (StepStatus.FAILED, "retry requested"): _W,
+    (StepStatus.ABORTED, "skipped"): StepStatus.SKIPPED,
+    (StepStatus.UNKNOWN, "skipped"): StepStatus.SKIPPED,
+    (StepStatus.FAILED, "skipped"): StepStatus.SKIPPED,
+    (StepStatus.UNKNOWN, "cancelled in doubt"): StepStatus.ABORTED,
+}
+"""Status and what happens, to the next status. Skips and requested retries reach ended tracks only where stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How far an action or an undo has come.
+
+    Attributes:
+        status: where it stands.
+        attempts: how many were started; the number of the latest.
+        result: what it returned, as JSON.
+        error: what ended the latest failed attempt, in words.
+        due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
+        deadline: when the open attempt is over.
+        began: when the first attempt of the present budget started.
+        uncounted: attempts outside the present budget.
+        losses: how many attempts ended with their worker.
+        certain: no attempt that is over can have had an effect.
+        held: a worker keeps the lane while it waits.
+        lost: the latest attempt ended with its worker.
+    """
+
+    status: StepStatus = StepStatus.PENDING
+    attempts: int = 0
+    result: Any = None
+    error: str | None = None
+    due: datetime | None = None
+    wait: float | None = None
+    deadline: datetime | None = None
+    began: datetime | None = None
+    uncounted: int = 0
+    losses: int = 0
+    certain: bool = True
+    held: bool = False
+    lost: bool = False
+    worker: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was done, by a worker or by hand."""
+        return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
+
+    @property
+    def over(self) -> bool:
+        """Whether it failed for good."""
+        return self.status in (StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class StepState(Track):
+    """How far a step has come: its action's track, and in ``undo`` its undo's, once it owes one."""
+
+    undo: Track | None = None
+    undo_later: bool = True
+
+
+_NOTHING_YET = StepState()
+_FRESH = Track()
+_T = TypeVar("_T", bound=Track)
+
+
+@dataclass
+class State:
+    """What a log amounts to.
+
+    Attributes:
+        seq: the last entry it includes; ``at`` is when that was written.
+        input: the saga's input, as JSON.
+        steps: step name to how far it has come; only steps of this saga, in the order of definition.
+        rollback_reason: why it is rolled back.
+        stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
+        skipped: the steps whose undo was done by hand.
+        past_pivot: the pivot succeeded, so there is no way back.
+        cancel_reason: a request to cancel that waits for the pivot's outcome.
+        paused: nothing new starts.
+        rolling_back: it goes backward.
+        open: how many actions have an attempt open.
+        done: how many actions are settled.
+        owed: how many undos are not settled.
+    """
+
+    steps: dict[str, StepState]
+    seq: int = 0
+    at: datetime | None = None
+    input: Any = None
+    rollback_reason: str | None = None
+    stuck_on: dict[tuple[str, bool], str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    past_pivot: bool = False
+    cancel_reason: str | None = None
+    paused: bool = False
+    rolling_back: bool = False
+    open: int = 0
+    done: int = 0
+    owed: int = 0
+    not_before: datetime | None = None
+    delay: float | None = None
+    deadline: datetime | None = None
+    deadline_wait: float | None = None
+    priority: int | None = None
+
+    @property
+    def status(self) -> Status:
+        """Where the saga stands."""
+        if self.stuck_on:
+            return Status.STUCK
+        if self.rolling_back and not self.open and not self.owed:
+            return Status.COMPENSATED
+        if not self.rolling_back and self.done == len(self.steps):
+            return Status.COMPLETED
+        if self.paused:
+            return Status.PAUSED
+        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+
+    @property
+    def problem(self) -> str | None:
+        """What an operator has to settle, in words."""
+        return "; ".join(self.stuck_on.values()) or None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is rolled back, else what it is stuck on."""
+        return self.rollback_reason or self.problem
+
+    def track(self, step: str, undo: bool) -> Track:
+        """The track of a step's action or undo."""
+        found = self.steps[step]
+        return (found.undo or _FRESH) if undo else found
+
+    def copy(self) -> State:
+        """A state that can go on without changing this one."""
+        return replace(self, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+
+    def results(self) -> dict[str, Any]:
+        """The results of the settled steps, as JSON."""
+        return {name: step.result for name, step in self.steps.items() if step.settled}
+
+
+class Defined(Protocol):
+    """A saga or its outline."""
+
+    @property
+    def outline(self) -> Outline: ...
+
+
+def replay(definition: Defined, entries: Iterable[Entry], state: State | None = None) -> State:
+    """The state that a log amounts to.
+
+    Args:
+        definition: the saga, or the outline that is stored with the log.
+        entries: the log's entries in order.
+        state: go on from here, if given; it is left as it is.
+    """
+    outline = definition.outline
+    state = state.copy() if state else State(dict.fromkeys(outline.steps, _NOTHING_YET))
+    for entry in entries:
+        _apply(outline, state, entry)
+        state.seq, state.at = entry.seq, entry.at
+    return state
+
+
+def decide(definition: Defined, state: State) -> tuple[Command, ...]:
+    """What is to be done next: at most one command for each lane, none for one that waits for others."""
+    outline = definition.outline
+    if state.status.terminal:
+        return ()
+    if state.rolling_back and state.open:
+        return tuple(_open_attempts(outline, state))
+    commands: list[Command] = []
+    (_backward if state.rolling_back else _forward)(outline.main, state, commands)
+    if state.paused:
+        return tuple(command for command in commands if isinstance(command, Wait))
+    if _watches_deadline(state):
+        commands.append(KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None))
+    return tuple(commands)
+
+
+def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
+    """The word for a failure that ends the track: ``failed`` for an undo, ``aborted`` or ``unknown`` for an action."""
+    if event.undo:
+        return "failed"
+    return "unknown" if effect or not state.steps[event.step].certain else "aborted"
+
+
+def check(saga: str, outline: Outline, state: State, request: Request) -> None:
+    """Whether an operator's request is allowed now.
+
+    Raises:
+        NotAllowed: it is not; the text names the saga's status.
+    """
+    problem = _objection(outline, state, request)
+    if problem:
+        raise NotAllowed(f"saga {saga} is {state.status}: {problem}")
+
+
+def pivot_in_doubt(outline: Outline, state: State) -> bool:
+    """Whether the saga is stuck because nobody knows if its pivot happened."""
+    return any(outline.steps[step].pivot and not undo for step, undo in state.stuck_on)
+
+
+# --- what is to be done -----------------------------------------------------------------------------------------------
+
+
+def _forward(lane: Lane, state: State, commands: list[Command]) -> bool:
+    for item in lane.items:
+        if isinstance(item, Fork):
+            ends = [_forward(branch, state, commands) for branch in item.lanes]
+            if not all(ends):
+                return False
+        elif not (step := state.steps[item.name]).settled:
+            if not step.over:
+                commands.append(_next(lane.name, item.name, step, state, undo=False))
+            return False
+    return True
+
+
+def _backward(lane: Lane, state: State, commands: list[Command]) -> bool:
+    for item in reversed(lane.items):
+        if isinstance(item, Fork):
+            ends = [_backward(branch, state, commands) for branch in item.lanes]
+            if not all(ends):
+                return False
+        elif (undo := state.steps[item.name].undo) and not undo.settled:
+            if not undo.over:
+                commands.append(_next(lane.name, item.name, undo, state, undo=True))
+            return False
+    return True
+
+
+def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Command:
+    if track.status is StepStatus.RUNNING or track.held:
+        return Wait(lane, step, track.attempts, undo)
+    if track.status is StepStatus.UNDECIDED:
+        return AskPolicy(lane, step, track.attempts, undo)
+    if track.attempts == 0 and not undo:
+        return RunStep(lane, step, 1, undo, state.not_before, state.delay)
+    return RunStep(lane, step, track.attempts + 1, undo, track.due, track.wait)
+
+
+def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
+    for name, step in state.steps.items():
+        if step.status is StepStatus.RUNNING:
+            yield Wait(outline.steps[name].lane, name, step.attempts)
+
+
+def _watches_deadline(state: State) -> bool:
+    watched = state.deadline is not None or state.deadline_wait is not None
+    return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None
+
+
+# --- what happened ----------------------------------------------------------------------------------------------------
+
+
+def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 - one branch for each kind of event
+    event = entry.event
+    if isinstance(event, AttemptEvent):
+        if event.step in state.steps:
+            _apply_attempt(outline, state, event, entry)
+    elif isinstance(event, SagaStarted):
+        _apply_start(state, event, entry.at)
+    elif isinstance(event, (CancelRequested, DeadlinePassed)):
+        _apply_cancel(outline, state, event)
+    elif isinstance(event, CompensateRequested):
+        if state.status is Status.COMPLETED and not state.past_pivot:
+            _roll_back(outline, state, _words("compensation requested", event))
+    elif isinstance(event, Paused):
+        state.paused = not state.status.terminal
+        _release_held(state)
+    elif isinstance(event, Resumed):
+        state.paused = False
+    elif isinstance(event, RetryRequested):
+        _apply_retry(state)
+    elif isinstance(event, StepSkipped):
+        _apply_skip(outline, state, event)
+
+
+def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
+    if state.seq:
+        return
+    state.input, state.priority = event.input, event.priority
+    state.not_before, state.delay = _moment(at, event.delay)
+    state.deadline, state.deadline_wait = _moment(at, event.deadline)
+
+
+def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: Entry) -> None:
+    track = state.track(event.step, event.undo)
+    status = TRANSITIONS.get((track.status, _trigger(event)))
+    if status is None or not _concerns(track, event):
+        return
+    _set(outline, state, event.step, event.undo, _follow(outline, track, status, event, entry))
+    if isinstance(event, AttemptStarted):
+        state.not_before = state.delay = None
+    elif event.undo:
+        _after_undo(state, event.step, status)
+    else:
+        _after_action(outline, state, event.step, status)
+
+
+_TRIGGERS: dict[type[Event], str] = {
+    AttemptStarted: "started",
+    AttemptSucceeded: "succeeded",
+    AttemptTimedOut: "timed out",
+    AttemptLost: "lost",
+    AttemptInterrupted: "interrupted",
+}
+
+
+def _trigger(event: AttemptEvent) -> str:
+    return event.outcome if isinstance(event, AttemptFailed) else _TRIGGERS.get(type(event), "")
+
+
+def _concerns(track: Track, event: AttemptEvent) -> bool:
+    """Whether the event is about the attempt that the track stands at."""
+    if isinstance(event, AttemptStarted):
+        return event.attempt == track.attempts + 1
+    if track.status is StepStatus.WAITING and not track.held:
+        return False
+    return event.attempt == track.attempts
+
+
+def _follow(outline: Outline, track: _T, status: StepStatus, event: AttemptEvent, entry: Entry) -> _T:
+    at = entry.at
+    if isinstance(event, AttemptStarted):
+        deadline = _moment(at, event.timeout)[0]
+        return replace(track, status=status, attempts=event.attempt, deadline=deadline, began=track.began or at,
+                       due=None, wait=None, held=False, worker=entry.worker)  # fmt: skip
+    if isinstance(event, AttemptSucceeded):
+        return replace(track, status=status, result=event.result, deadline=None, worker=None)
+    safe = outline.steps[event.step].transactional and not event.undo
+    if isinstance(event, AttemptFailed):
+        due, wait = _moment(at, event.wait)
+        certain = track.certain and not event.effect
+        error = event.error or track.error
+        return replace(
+            track, status=status, error=error, due=due, wait=wait, held=event.held, certain=certain, deadline=None
+        )
+    if track.status is StepStatus.WAITING:
+        return replace(track, held=False)
+    if isinstance(event, AttemptInterrupted):
+        return replace(track, status=status, error=event.error or track.error, uncounted=track.uncounted + 1,
+                       certain=track.certain and safe, deadline=None)  # fmt: skip
+    lost = isinstance(event, AttemptLost)
+    error = f"the worker was lost (worker {track.worker})" if lost else "the attempt timed out"
+    return replace(track, status=status, error=error, certain=track.certain and safe, losses=track.losses + lost,
+                   lost=lost, deadline=None)  # fmt: skip
+
+
+def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
+    step = outline.steps[name]
+    if step.pivot and status is StepStatus.SUCCEEDED:
+        state.past_pivot, state.cancel_reason = True, None
+    elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not state.rolling_back:
+        _action_failed(outline, state, step, status)
+    elif status in (StepStatus.WAITING, StepStatus.UNDECIDED) and state.rolling_back:
+        _give_up(outline, state, name)
+
+
+def _action_failed(outline: Outline, state: State, step: StepOutline, status: StepStatus) -> None:
+    error = f"{step.name}: {state.steps[step.name].error}"
+    if step.after_pivot:
+        state.stuck_on[step.name, False] = error
+    elif step.pivot and status is StepStatus.UNKNOWN:
+        state.stuck_on[step.name, False] = f"pivot in doubt: {error}"
+    else:
+        _roll_back(outline, state, error)
+
+
+def _after_undo(state: State, name: str, status: StepStatus) -> None:
+    if status is StepStatus.FAILED:
+        state.stuck_on[name, True] = f"undo of {name}: {state.track(name, True).error}"
+
+
+def _apply_cancel(outline: Outline, state: State, event: CancelRequested | DeadlinePassed) -> None:
+    deadline = isinstance(event, DeadlinePassed)
+    reason = "the saga's deadline passed" if isinstance(event, DeadlinePassed) else _words("cancelled", event)
+    if state.rolling_back or state.past_pivot or state.status is Status.COMPLETED:
+        return
+    pivot = next((name for name, step in outline.steps.items() if step.pivot), None)
+    if pivot and state.steps[pivot].attempts and _pivot_stands(state, pivot):
+        state.cancel_reason = reason
+        return
+    if state.stuck_on:
+        if deadline or not pivot:
+            return
+        _set(outline, state, pivot, False, replace(state.steps[pivot], status=StepStatus.ABORTED))
+        state.stuck_on.clear()
+    state.paused = False
+    _roll_back(outline, state, reason)
+
+
+def _pivot_stands(state: State, pivot: str) -> bool:
+    """Whether the pivot, once started, may still succeed or have succeeded."""
+    track = state.steps[pivot]
+    return track.status is StepStatus.RUNNING or (not track.over and not track.certain)
+
+
+def _roll_back(outline: Outline, state: State, reason: str) -> None:
+    state.rolling_back, state.rollback_reason = True, state.cancel_reason or reason
+    state.cancel_reason = None
+    for name, step in state.steps.items():
+        if step.status in (StepStatus.WAITING, StepStatus.UNDECIDED):
+            _give_up(outline, state, name)
+        else:
+            _owe(outline, state, name)
+
+
+def _give_up(outline: Outline, state: State, name: str) -> None:
+    step = state.steps[name]
+    trigger = "rollback, no effect" if step.certain else "rollback"
+    status = TRANSITIONS[step.status, trigger]
+    _set(outline, state, name, False, replace(step, status=status, due=None, wait=None, held=False))
+
+
+def _apply_retry(state: State) -> None:
+    for name, step in state.steps.items():
+        if _retriable(step, stuck=(name, False) in state.stuck_on):
+            step = replace(step, **_fresh_budget(step))
+        if step.undo and _retriable(step.undo, stuck=(name, True) in state.stuck_on):
+            step = replace(step, undo=replace(step.undo, **_fresh_budget(step.undo)))
+        state.steps[name] = step
+    state.stuck_on.clear()
+
+
+def _retriable(track: Track, *, stuck: bool) -> bool:
+    return stuck or (track.status in (StepStatus.WAITING, StepStatus.UNDECIDED) and not track.held)
+
+
+def _fresh_budget(track: Track) -> dict[str, Any]:
+    status = TRANSITIONS[track.status, "retry requested"]
+    return {"status": status, "uncounted": track.attempts, "losses": 0, "began": None, "due": None, "wait": None}
+
+
+def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
+    if state.stuck_on.pop((event.step, event.undo), None) is None:
+        return
+    track = state.track(event.step, event.undo)
+    status = TRANSITIONS[track.status, "skipped"]
+    if event.undo:
+        state.skipped += (event.step,)
+        _set(outline, state, event.step, True, replace(track, status=status))
+        return
+    step = replace(state.steps[event.step], status=status, result=event.result, undo_later=event.undo_later)
+    _set(outline, state, event.step, False, step)
+    state.past_pivot = state.past_pivot or outline.steps[event.step].pivot
+
+
+def _release_held(state: State) -> None:
+    for name, step in state.steps.items():
+        if step.held:
+            state.steps[name] = replace(step, held=False)
+        elif step.undo and step.undo.held:
+            state.steps[name] = replace(step, undo=replace(step.undo, held=False))
+
+
+# --- the counts -------------------------------------------------------------------------------------------------------
+
+
+def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) -> None:
+    """Put a track in its place and keep the counts right."""
+    old = state.steps[name]
+    if undo:
+        state.owed += _unsettled(track) - _unsettled(old.undo)
+        state.steps[name] = replace(old, undo=track)
+        return
+    assert isinstance(track, StepState)
+    state.open += (track.status is StepStatus.RUNNING) - (old.status is StepStatus.RUNNING)
+    state.done += track.settled - old.settled
+    state.steps[name] = track
+    if state.rolling_back:
+        _owe(outline, state, name)
+
+
+def _owe(outline: Outline, state: State, name: str) -> None:
+    """Note the undo that a step owes now, if it owes one."""
+    step = state.steps[name]
+    if step.undo is None and outline.steps[name].compensate and _has_effect(step):
+        state.steps[name] = replace(step, undo=_FRESH)
+        state.owed += 1
+
+
+def _has_effect(step: StepState) -> bool:
+    if step.status is StepStatus.SKIPPED:
+        return step.undo_later
+    return step.status is StepStatus.SUCCEEDED or step.status is StepStatus.UNKNOWN
+
+
+def _unsettled(undo: Track | None) -> int:
+    return int(undo is not None and not undo.settled)
+
+
+def _moment(at: datetime | None, seconds: float | None) -> tuple[datetime | None, float | None]:
+    """A point in time once the entry has one, else the seconds until it."""
+    if seconds is None:
+        return None, None
+    return (None, seconds) if at is None else (at + timedelta(seconds=seconds), None)
+
+
+def _words(what: str, request: Request) -> str:
+    return what + (f" by {request.by}" if request.by else "") + (f": {request.reason}" if request.reason else "")
+
+
+# --- what is allowed --------------------------------------------------------------------------------------------------
+
+
+def _objection(outline: Outline, state: State, request: Request) -> str | None:  # noqa: C901 - one for each request
+    status = state.status
+    if isinstance(request, CancelRequested):
+        if status not in (Status.RUNNING, Status.PAUSED) and not pivot_in_doubt(outline, state):
+            return "only a saga that runs, is paused or has its pivot in doubt can be cancelled"
+        if state.rolling_back:
+            return "it is rolling back, and a rollback cannot be cancelled"
+    elif isinstance(request, CompensateRequested):
+        if status is not Status.COMPLETED:
+            return "only a completed saga can be compensated; cancel one that still runs"
+        if state.past_pivot:
+            return "it is past its pivot, from where there is no way back"
+    elif isinstance(request, Paused):
+        if status not in (Status.RUNNING, Status.COMPENSATING):
+            return "only a saga that runs or compensates can be paused"
+    elif isinstance(request, Resumed):
+        if status is not Status.PAUSED:
+            return "only a paused saga can be resumed"
+    elif isinstance(request, RetryRequested):
+        return _objection_to_retry(state)
+    elif isinstance(request, StepSkipped) and (request.step, request.undo) not in state.stuck_on:
+        return f"only a stuck step can be skipped, and {request.step!r} is not"
+    return None
+
+
+def _objection_to_retry(state: State) -> str | None:
+    tracks = [track for step in state.steps.values() for track in (step, step.undo) if track]
+    if state.stuck_on or any(_retriable(track, stuck=False) for track in tracks):
+        return None
+    if any(track.status is StepStatus.RUNNING or track.held for track in tracks):
+        return "an attempt is open; wait for its end"
+    return "nothing in it is stuck or waits for a retry"
