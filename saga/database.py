@@ -1,0 +1,186 @@
+"""Database: the connections of one process to the log's database.
+
+Statements run on psycopg connections in autocommit: one statement, one round trip, one commit. SQLAlchemy pools them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from psycopg import errors as pg
+from sqlalchemy.exc import DBAPIError
+
+from saga.config import Settings, postgres_url
+from saga.errors import DatabaseNotReady
+
+Row = tuple[Any, ...]
+
+
+@lru_cache(maxsize=512)
+def _text(statement: str, schema: str) -> str:
+    return statement.replace("{s}", schema)
+
+
+class Link:
+    """One connection to the log's database: psycopg's own, SQLAlchemy's ``Connection`` or its ``Session``."""
+
+    __slots__ = ("connection", "schema")
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        self.connection = connection
+        self.schema = schema
+
+    def run(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
+        """Run one statement and return its rows. ``{s}`` in it stands for the schema, parameters are ``%(name)s``."""
+        text = _text(statement, self.schema)
+        connection = self.connection
+        if isinstance(connection, psycopg.Connection):
+            cursor = connection.execute(text.encode(), params)
+            return cursor.fetchall() if cursor.description else []
+        if isinstance(connection, sqlalchemy.orm.Session):
+            connection = connection.connection()
+        result = connection.exec_driver_sql(text, dict(params))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+class Database:
+    """The log's database as one process sees it. Safe to share between threads, and usable after a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = postgres_url(settings.database_url)
+        self.schema = settings.schema_name
+        self._engines: dict[int, sqlalchemy.Engine] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    @property
+    def name(self) -> str:
+        """Where it is, without the password."""
+        return f"{self.url.host or 'localhost'}:{self.url.port or 5432}/{self.url.database or ''}"
+
+    @property
+    def engine(self) -> sqlalchemy.Engine:
+        """This process's pool; a forked child makes its own and leaves the parent's connections alone."""
+        pid = os.getpid()
+        engine = self._engines.get(pid)
+        if engine is None:
+            with self._lock:
+                engine = self._engines.get(pid) or self._make_engine()
+                for inherited in self._engines.values():
+                    inherited.dispose(close=False)
+                self._engines = {pid: engine}
+        return engine
+
+    def _make_engine(self) -> sqlalchemy.Engine:
+        options: dict[str, Any] = {"application_name": "pgsaga", "connect_timeout": 10}
+        if not self.settings.prepared_statements:
+            options["prepare_threshold"] = None
+        return sqlalchemy.create_engine(
+            self.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=self.settings.pool_size,
+            max_overflow=95,
+            pool_use_lifo=True,
+            connect_args=options,
+        )
+
+    @contextmanager
+    def link(self) -> Iterator[Link]:
+        """A connection in autocommit. After any exception it is thrown away: what it last did is unknown."""
+        held = getattr(self._local, "held", None)
+        if held is not None:
+            yield from self._use_held(held)
+            return
+        connection = self._connect()
+        try:
+            yield Link(connection.driver_connection, self.schema)
+        except BaseException:
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()
+
+    def _use_held(self, held: _Held) -> Iterator[Link]:
+        if held.connection is None:
+            held.connection = self._connect()
+        try:
+            yield Link(held.connection.driver_connection, self.schema)
+        except BaseException:
+            held.drop()
+            raise
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep one connection for all that this thread does meanwhile."""
+        held = self._local.held = _Held()
+        try:
+            yield
+        finally:
+            self._local.held = None
+            if held.connection is not None:
+                held.connection.close()
+
+    def _connect(self) -> Any:
+        try:
+            return self.engine.raw_connection()
+        except DBAPIError as error:
+            raise not_ready(self, error.orig or error) from None
+
+    def begin(self) -> sqlalchemy.Connection:
+        """A SQLAlchemy connection for user code, READ COMMITTED, no transaction begun yet."""
+        try:
+            return self.engine.connect().execution_options(isolation_level="READ COMMITTED")
+        except DBAPIError as error:
+            raise not_ready(self, error.orig or error) from None
+
+    def dispose(self) -> None:
+        """Close the pool of this process."""
+        engine = self._engines.pop(os.getpid(), None)
+        if engine is not None:
+            engine.dispose()
+
+
+class _Held:
+    __slots__ = ("connection",)
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+
+    def drop(self) -> None:
+        if self.connection is not None:
+            self.connection.invalidate()
+            self.connection.close()
+            self.connection = None
+
+
+def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
+    """The clear error for a database that is down or not upgraded."""
+    if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn)):
+        return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
+    problem = str(error).strip().split("\n")[0]
+    return DatabaseNotReady(f"the saga log in {database.name} cannot be reached: {problem}")
+
+
+@contextmanager
+def clear_errors(database: Database) -> Iterator[None]:
+    """Turn what the driver raises into ``DatabaseNotReady``, for callers that do not try again."""
+    try:
+        yield
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        pg.UndefinedTable,
+        pg.InvalidSchemaName,
+        pg.UndefinedColumn,
+    ) as error:
+        if isinstance(error, pg.LockNotAvailable):
+            raise
+        raise not_ready(database, error) from None

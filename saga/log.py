@@ -1,0 +1,292 @@
+"""Log: every statement on ``definition``, ``instance`` and ``log``. A connection is passed in; nothing commits here.
+
+The primary key of the log is its lock: an entry goes to ``(saga_id, seq)`` or nowhere, and all else in its statement
+selects from the row that won.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from saga.codec import dumps
+from saga.database import Link, Row
+from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
+from saga.outline import Outline
+from saga.work import ADD, MOVE, REMOVE, Changes
+
+_COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
+_READ = "seq, kind, lane, step, attempt, data, worker, at, format"
+
+
+@dataclass(frozen=True, slots=True)
+class NewStatus:
+    """What the instance's row is to say from now on."""
+
+    status: str
+    reason: str | None
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A saga without its log: its row in ``instance``.
+
+    Attributes:
+        tags: as they were given.
+        problem: why its work is parked, if it is.
+    """
+
+    id: UUID
+    name: str
+    fingerprint: str
+    key: str | None
+    status: str
+    reason: str | None
+    tags: Any
+    input_hash: str
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_at, updated_at, finished_at"
+
+
+def register(link: Link, outline: Outline) -> None:
+    """Store a definition, once, as the next version under its name."""
+    link.run(
+        """
+        INSERT INTO {s}.definition (fingerprint, name, version, doc, created_at)
+        SELECT %(fingerprint)s, %(name)s,
+               coalesce((SELECT max(version) FROM {s}.definition WHERE name = %(name)s), 0) + 1,
+               %(doc)s::jsonb, clock_timestamp()
+        ON CONFLICT DO NOTHING
+        """,
+        {"fingerprint": outline.fingerprint, "name": outline.name, "doc": dumps(outline.to_json())},
+    )
+
+
+def read_definition(link: Link, fingerprint: str) -> Outline | None:
+    """The stored outline of that fingerprint."""
+    rows = link.run("SELECT doc FROM {s}.definition WHERE fingerprint = %(fingerprint)s", {"fingerprint": fingerprint})
+    return Outline.from_json(rows[0][0]) if rows else None
+
+
+def open_sagas(
+    link: Link, sagas: Sequence[dict[str, Any]], works: Sequence[dict[str, Any]], patience: float
+) -> list[UUID]:
+    """Insert new sagas with their first entry and work; returns the ids of those whose key was free.
+
+    Args:
+        patience: seconds to wait for another open transaction that holds a key.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: it held it for longer.
+    """
+    rows = link.run(
+        f"""
+        WITH wanted AS MATERIALIZED (
+            SELECT r.* FROM (SELECT set_config('lock_timeout', %(patience)s, true)) AS patient,
+            jsonb_to_recordset(%(sagas)s::jsonb) AS r (
+                id uuid, name text, fingerprint text, key text, tags jsonb, input_hash text, data jsonb)
+        ), new AS (
+            INSERT INTO {{s}}.instance (id, name, fingerprint, key, status, tags, input_hash, started_at, updated_at)
+            SELECT id, name, fingerprint, key, 'running', tags, input_hash, clock_timestamp(), clock_timestamp()
+            FROM wanted
+            ON CONFLICT DO NOTHING
+            RETURNING id, started_at
+        ), opened AS (
+            INSERT INTO {{s}}.log ({_COLUMNS})
+            SELECT new.id, 1, 'saga_started', NULL, NULL, NULL, wanted.data, NULL, new.started_at, {FORMAT}
+            FROM new JOIN wanted USING (id)
+        ), queued AS (
+            INSERT INTO {{s}}.work
+                (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, sent, dispatches)
+            SELECT new.id, r.lane, r.step, r.attempt, r.undo, r.fingerprint, r.queue, r.priority,
+                   new.started_at + make_interval(secs => coalesce(r.wait, 0)),
+                   CASE WHEN r.sent THEN clock_timestamp() END, CASE WHEN r.sent THEN 1 ELSE 0 END
+            FROM new JOIN jsonb_to_recordset(%(works)s::jsonb) AS r (
+                id uuid, lane text, step text, attempt integer, undo boolean, fingerprint text, queue text,
+                priority smallint, wait float8, sent boolean) USING (id)
+        )
+        SELECT id FROM new
+        """,
+        {"sagas": dumps(sagas), "works": dumps(works), "patience": f"{round(patience * 1000)}ms"},
+    )
+    return [row[0] for row in rows]
+
+
+def append(
+    link: Link,
+    saga_id: UUID,
+    seq: int,
+    events: Sequence[Event],
+    worker: int | None,
+    changes: Changes | None = None,
+    status: NewStatus | None = None,
+) -> datetime | None:
+    """Append events from ``seq`` on, with the changes to work and status that follow from them: all or nothing.
+
+    Returns:
+        when, by the database's clock; ``None`` when another entry stands at ``seq``.
+    """
+    params: dict[str, Any] = {"saga": saga_id, "seq": seq, "worker": worker}
+    for index, event in enumerate(events):
+        params[f"kind{index}"] = kind_of(event)
+        params[f"lane{index}"] = getattr(event, "lane", None)
+        params[f"step{index}"] = getattr(event, "step", None)
+        params[f"attempt{index}"] = getattr(event, "attempt", None)
+        params[f"data{index}"] = dumps(data_of(event))
+    if changes:
+        params |= changes.params()
+    if status:
+        params |= {"status": status.status, "reason": status.reason, "terminal": status.terminal}
+    parts = changes.parts() if changes else (False, False, False)
+    rows = link.run(_append_statement(len(events), *parts, status is not None), params)
+    return rows[0][0] if rows else None
+
+
+@lru_cache(maxsize=64)
+def _append_statement(entries: int, removed: bool, added: bool, moved: bool, status: bool) -> str:
+    parts = [f"won AS (INSERT INTO {{s}}.log ({_COLUMNS}) {_entry(0)} ON CONFLICT DO NOTHING RETURNING saga_id, at)"]
+    parts += [f"entry{index} AS (INSERT INTO {{s}}.log ({_COLUMNS}) {_entry(index)})" for index in range(1, entries)]
+    parts += [f"removed AS ({REMOVE})"] * removed + [f"added AS ({ADD})"] * added + [f"moved AS ({MOVE})"] * moved
+    parts += [f"projected AS ({_PROJECT})"] * status
+    return f"WITH {', '.join(parts)} SELECT at FROM won"
+
+
+def _entry(index: int) -> str:
+    values = (
+        f"%(kind{index})s, %(lane{index})s::text, %(step{index})s::text, %(attempt{index})s::integer, "
+        f"%(data{index})s::jsonb, %(worker)s::integer"
+    )
+    if index == 0:
+        return f"SELECT %(saga)s::uuid, %(seq)s, {values}, clock_timestamp(), {FORMAT}"
+    return f"SELECT won.saga_id, %(seq)s + {index}, {values}, won.at, {FORMAT} FROM won"
+
+
+_PROJECT = """
+    UPDATE {s}.instance AS i
+    SET status = %(status)s, reason = %(reason)s, updated_at = won.at,
+        finished_at = CASE WHEN %(terminal)s THEN won.at END
+    FROM won WHERE i.id = won.saga_id
+"""
+
+
+def leave_terminal(link: Link, saga_id: UUID, status: str, reason: str | None) -> bool:
+    """Take a completed saga up again, before its entry is appended in the same transaction.
+
+    The instance's row comes first here, the one exception to the lock order, so that it cannot cross with a purge.
+    """
+    rows = link.run(
+        """
+        UPDATE {s}.instance
+        SET status = %(status)s, reason = %(reason)s, updated_at = clock_timestamp(), finished_at = NULL
+        WHERE id = %(saga)s AND status = 'completed'
+        RETURNING id
+        """,
+        {"saga": saga_id, "status": status, "reason": reason},
+    )
+    return bool(rows)
+
+
+def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = None) -> list[Entry]:
+    """The entries after one position, up to another."""
+    rows = link.run(
+        f"""
+        SELECT {_READ} FROM {{s}}.log
+        WHERE saga_id = %(saga)s AND seq > %(after)s AND (%(until)s::integer IS NULL OR seq <= %(until)s)
+        ORDER BY seq
+        """,
+        {"saga": saga_id, "after": after, "until": until},
+    )
+    return entries(saga_id, rows)
+
+
+def entries(saga_id: UUID, rows: Iterable[Row]) -> list[Entry]:
+    """Rows of the log as entries."""
+    return [entry_from_row(saga_id, row) for row in rows]
+
+
+def read_header(link: Link, saga_id: UUID) -> Header | None:
+    """One saga's row."""
+    rows = link.run(f"SELECT {HEADER} FROM {{s}}.instance WHERE id = %(saga)s", {"saga": saga_id})
+    return Header(*rows[0]) if rows else None
+
+
+def read_headers_by_key(link: Link, name: str, keys: Sequence[str]) -> list[Header]:
+    """The sagas of that name under these keys."""
+    rows = link.run(
+        f"SELECT {HEADER} FROM {{s}}.instance WHERE name = %(name)s AND key = ANY(%(keys)s)",
+        {"name": name, "keys": list(keys)},
+    )
+    return [Header(*row) for row in rows]
+
+
+def read_statuses(link: Link, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The status of each of these sagas that exists."""
+    rows = link.run("SELECT id, status FROM {s}.instance WHERE id = ANY(%(ids)s)", {"ids": list(ids)})
+    return {row[0]: row[1] for row in rows}
+
+
+def find_headers(
+    link: Link,
+    *,
+    name: str | None = None,
+    statuses: Sequence[str] = (),
+    key: str | None = None,
+    tags: Any = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: UUID | None = None,
+    limit: int = 100,
+) -> list[Header]:
+    """Sagas, newest first, one page of them: those before ``after`` in that order."""
+    where = ["TRUE"]
+    where += ["name = %(name)s"] * (name is not None)
+    where += ["status = ANY(%(statuses)s)"] * bool(statuses)
+    where += ["key = %(key)s"] * (key is not None)
+    where += ["tags IS NOT NULL AND tags @> %(tags)s::jsonb"] * (tags is not None)
+    where += ["started_at >= %(since)s"] * (since is not None)
+    where += ["started_at < %(until)s"] * (until is not None)
+    where += ["id < %(after)s"] * (after is not None)
+    rows = link.run(
+        f"SELECT {HEADER} FROM {{s}}.instance WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT %(limit)s",
+        {"name": name, "statuses": list(statuses), "key": key, "tags": None if tags is None else dumps(tags),
+         "since": since, "until": until, "after": after, "limit": limit},
+    )  # fmt: skip
+    return [Header(*row) for row in rows]
+
+
+def rebuild_header(link: Link, saga_id: UUID, status: NewStatus) -> bool:
+    """Make the instance's row say what its log says; whether it had said something else."""
+    rows = link.run(
+        """
+        UPDATE {s}.instance AS i
+        SET status = %(status)s, reason = %(reason)s, updated_at = clock_timestamp(),
+            finished_at = CASE WHEN %(terminal)s THEN
+                coalesce(finished_at, (SELECT max(at) FROM {s}.log WHERE saga_id = i.id)) END
+        WHERE id = %(saga)s AND (status <> %(status)s OR reason IS DISTINCT FROM %(reason)s)
+        RETURNING id
+        """,
+        {"saga": saga_id, "status": status.status, "reason": status.reason, "terminal": status.terminal},
+    )
+    return bool(rows)
+
+
+def sagas_in_flight(link: Link, after: UUID | None, limit: int, *, everything: bool) -> list[Header]:
+    """A page of the sagas that are not finished, or of all, oldest first."""
+    rows = link.run(
+        f"""
+        SELECT {HEADER} FROM {{s}}.instance
+        WHERE (%(after)s::uuid IS NULL OR id > %(after)s) AND (%(everything)s OR finished_at IS NULL)
+        ORDER BY id LIMIT %(limit)s
+        """,
+        {"after": after, "limit": limit, "everything": everything},
+    )
+    return [Header(*row) for row in rows]

@@ -1,0 +1,137 @@
+"""The tables of the saga log, as SQLAlchemy knows them; the migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from saga.machine import Status
+
+SCHEMA = "saga"
+"""The schema these tables are declared in; another is set by ``saga_schema`` and put in its place when used."""
+
+metadata = MetaData(schema=SCHEMA)
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+definition = Table(
+    "definition",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("doc", JSONB, nullable=False),
+    _moment("created_at"),
+    CheckConstraint("version > 0", name="definition_version_positive"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("fingerprint", Text, ForeignKey(definition.c.fingerprint, name="instance_fingerprint_fkey"), nullable=False),
+    Column("key", Text),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("tags", JSONB),
+    Column("input_hash", Text, nullable=False),
+    Column("parent", Uuid),
+    _moment("started_at"),
+    _moment("updated_at"),
+    _moment("finished_at", nullable=True),
+    CheckConstraint(f"status IN ({', '.join(repr(str(status)) for status in Status)})", name="instance_status_known"),
+    CheckConstraint(
+        "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated'))", name="instance_finished_when_terminal"
+    ),
+    Index("instance_name_key", "name", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
+    Index("instance_key", "key", postgresql_where=text("key IS NOT NULL")),
+    Index("instance_status", "status", "id"),
+    Index("instance_name_status", "name", "status", "id"),
+    Index("instance_tags", "tags", postgresql_using="gin", postgresql_where=text("tags IS NOT NULL")),
+    Index("instance_fingerprint", "fingerprint", postgresql_where=text("finished_at IS NULL")),
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("saga_id", Uuid, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("lane", Text),
+    Column("step", Text),
+    Column("attempt", Integer),
+    Column("data", JSONB, nullable=False),
+    Column("worker", Integer),
+    _moment("at"),
+    Column("format", SmallInteger, nullable=False),
+    CheckConstraint("seq > 0", name="log_seq_positive"),
+    CheckConstraint("(seq = 1) = (kind = 'saga_started')", name="log_opens_with_start"),
+    CheckConstraint("attempt > 0", name="log_attempt_positive"),
+    CheckConstraint("format > 0", name="log_format_positive"),
+)
+
+work = Table(
+    "work",
+    metadata,
+    Column("saga_id", Uuid, primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("step", Text, nullable=False),
+    Column("attempt", Integer),
+    Column("undo", Boolean, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger),
+    _moment("due_at"),
+    _moment("sent", nullable=True),
+    Column("dispatches", Integer, nullable=False),
+    Column("worker", Integer),
+    Column("token", Uuid),
+    Column("problem", Text),
+    CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
+    CheckConstraint("attempt > 0", name="work_attempt_positive"),
+    CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),
+    Index("work_due", "due_at", postgresql_where=text("worker IS NULL AND sent IS NULL")),
+    Index("work_watch", "due_at", postgresql_where=text("worker IS NOT NULL")),
+    Index("work_worker", "worker", postgresql_where=text("worker IS NOT NULL")),
+    Index("work_sent", "queue", "sent", postgresql_where=text("worker IS NULL AND sent IS NOT NULL")),
+    # Small and busy: room for updates in place, and a vacuum long before a fifth of it is dead.
+    postgresql_with={
+        "fillfactor": "60",
+        "autovacuum_vacuum_scale_factor": "0.02",
+        "autovacuum_vacuum_threshold": "500",
+        "autovacuum_vacuum_cost_delay": "0",
+    },
+)
+
+ping = Table(
+    "ping",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    _moment("sent_at"),
+    _moment("through", nullable=True),
+    Column("tries", Integer, nullable=False),
+    CheckConstraint("number > 0 AND tries >= 0", name="ping_counted"),
+)
+
+worker_id = Sequence("worker_id", metadata=metadata, schema=SCHEMA, data_type=Integer, cycle=True, minvalue=1)

@@ -1,0 +1,402 @@
+"""Work: every statement on ``work`` and ``ping``: what may be claimed next, who has it, and when to look again.
+
+A connection is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from saga.codec import dumps
+from saga.database import Link, Row
+from saga.events import FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a lane's row is to say.
+
+    Attributes:
+        attempt: the attempt to make; ``None`` where whoever claims the lane has to decide first.
+        due: the earliest claim; ``wait`` in its place, in seconds from now.
+        owned: the worker that writes it keeps the lane.
+        watch: of an owned lane, seconds until the relay looks at it.
+        sent: its message goes out right after the commit.
+    """
+
+    lane: str
+    step: str
+    attempt: int | None
+    undo: bool
+    queue: str
+    priority: int | None = None
+    due: datetime | None = None
+    wait: float | None = None
+    owned: bool = False
+    watch: float = 0.0
+    sent: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "undo": self.undo, "queue": self.queue,
+                "priority": self.priority, "due": self.due and self.due.isoformat(), "wait": self.wait,
+                "owned": self.owned, "watch": self.watch, "sent": self.sent}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Changes:
+    """What an entry changes in its saga's rows; no lane appears twice."""
+
+    fingerprint: str
+    token: UUID | None
+    removed: list[str] = field(default_factory=list)
+    added: list[Place] = field(default_factory=list)
+    moved: list[Place] = field(default_factory=list)
+
+    def parts(self) -> tuple[bool, bool, bool]:
+        """Which kinds of change there are."""
+        return bool(self.removed), bool(self.added), bool(self.moved)
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the statement parts below."""
+        found: dict[str, Any] = {}
+        if self.removed:
+            found["removed"] = self.removed
+        if self.added:
+            found |= {"added": dumps([place.row() for place in self.added]), "fingerprint": self.fingerprint}
+        if self.moved:
+            found["moved"] = dumps([place.row() for place in self.moved])
+        if self.added or self.moved:
+            found["token"] = self.token
+        return found
+
+
+_PLACES = """AS r (
+    lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz, wait float8,
+    owned boolean, watch float8, sent boolean)"""
+_DUE = "coalesce(r.due, clock_timestamp() + make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE coalesce(r.wait, 0) END))"
+_SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
+_WORKER = "CASE WHEN r.owned THEN %(worker)s::integer END"
+_TOKEN = "CASE WHEN r.owned THEN %(token)s::uuid END"
+
+REMOVE = "DELETE FROM {s}.work AS w USING won WHERE w.saga_id = won.saga_id AND w.lane = ANY(%(removed)s)"
+
+ADD = f"""
+    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, sent, dispatches, worker, token)
+    SELECT won.saga_id, r.lane, r.step, r.attempt, r.undo, %(fingerprint)s, r.queue, r.priority, {_DUE}, {_SENT},
+           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, {_TOKEN}
+    FROM won, jsonb_to_recordset(%(added)s::jsonb) {_PLACES}
+"""
+
+MOVE = f"""
+    UPDATE {{s}}.work AS w
+    SET step = r.step, attempt = r.attempt, undo = r.undo, queue = r.queue, priority = r.priority, due_at = {_DUE},
+        sent = {_SENT}, dispatches = CASE WHEN r.sent THEN 1 ELSE 0 END, worker = {_WORKER}, token = {_TOKEN}, problem = NULL
+    FROM won, jsonb_to_recordset(%(moved)s::jsonb) {_PLACES}
+    WHERE w.saga_id = won.saga_id AND w.lane = r.lane
+"""
+
+_ENTRY = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
+_READ = "seq, kind, lane, step, attempt, data, worker, at, format"
+
+
+def claim(link: Link, saga_id: UUID, lane: str, worker: int, token: UUID, limits: str, known: int) -> list[Row]:
+    """Take a free and due lane: its attempt's start is appended, its row gets an owner.
+
+    Args:
+        limits: JSON of the definitions this process can run: fingerprint to the timeouts of its steps.
+        known: the last entry the caller has.
+
+    Returns:
+        the fingerprint and the columns of every entry after ``known``, the new one last; nothing if the lane is not to be had.
+    """
+    return link.run(
+        f"""
+        WITH free AS (
+            SELECT w.saga_id, w.lane, w.step, w.attempt, w.undo, w.fingerprint, %(limits)s::jsonb -> w.fingerprint AS limits
+            FROM {{s}}.work AS w
+            WHERE w.saga_id = %(saga)s AND w.lane = %(lane)s AND w.worker IS NULL AND w.attempt IS NOT NULL
+              AND w.due_at <= clock_timestamp() AND %(limits)s::jsonb ? w.fingerprint
+        ), won AS (
+            INSERT INTO {{s}}.log ({_ENTRY})
+            SELECT f.saga_id, (SELECT max(seq) FROM {{s}}.log WHERE saga_id = %(saga)s) + 1,
+                   CASE WHEN f.undo THEN 'compensation_started' ELSE 'step_started' END, f.lane, f.step, f.attempt,
+                   jsonb_build_object('timeout', f.limits -> CASE WHEN f.undo THEN 'undo' ELSE 'do' END -> f.step),
+                   %(worker)s, clock_timestamp(), {FORMAT}
+            FROM free AS f
+            ON CONFLICT DO NOTHING
+            RETURNING {_ENTRY}
+        ), owned AS (
+            UPDATE {{s}}.work AS w
+            SET worker = %(worker)s, token = %(token)s, problem = NULL,
+                due_at = clock_timestamp() + make_interval(secs => (free.limits ->> 'watch')::float8)
+            FROM won, free WHERE w.saga_id = won.saga_id AND w.lane = won.lane
+        )
+        SELECT (SELECT fingerprint FROM free), {_READ} FROM {{s}}.log
+        WHERE saga_id = %(saga)s AND seq > %(known)s AND EXISTS (SELECT FROM won)
+        UNION ALL SELECT (SELECT fingerprint FROM free), {_READ} FROM won
+        ORDER BY seq
+        """,
+        {"saga": saga_id, "lane": lane, "worker": worker, "token": token, "limits": limits, "known": known},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A lane's row as it is, for someone who could not claim it."""
+
+    fingerprint: str
+    attempt: int | None
+    free: bool
+    due: bool
+    queue: str
+    problem: str | None
+
+
+def look(link: Link, saga_id: UUID, lane: str) -> Look | None:
+    """Read one lane's row."""
+    rows = link.run(
+        """
+        SELECT fingerprint, attempt, worker IS NULL, due_at <= clock_timestamp(), queue, problem
+        FROM {s}.work WHERE saga_id = %(saga)s AND lane = %(lane)s
+        """,
+        {"saga": saga_id, "lane": lane},
+    )
+    return Look(*rows[0]) if rows else None
+
+
+def park(link: Link, saga_id: UUID, lane: str, problem: str) -> None:
+    """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min."""
+    link.run(
+        """
+        UPDATE {s}.work
+        SET problem = %(problem)s, sent = NULL, dispatches = dispatches + 1,
+            due_at = clock_timestamp() + make_interval(secs => least(300, 0.5 * 2 ^ least(dispatches, 20)))
+        WHERE saga_id = %(saga)s AND lane = %(lane)s AND worker IS NULL AND due_at <= clock_timestamp()
+        """,
+        {"saga": saga_id, "lane": lane, "problem": problem},
+    )
+
+
+def read_problems(link: Link, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """What these sagas' parked work waits for."""
+    rows = link.run(
+        "SELECT saga_id, min(problem) FROM {s}.work WHERE saga_id = ANY(%(ids)s) AND problem IS NOT NULL GROUP BY saga_id",
+        {"ids": list(saga_ids)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+# --- the relay's ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A message to send: a lane to offer, and the queue to offer it on."""
+
+    saga_id: UUID
+    lane: str
+    queue: str
+    priority: int | None = None
+
+
+def become_relay(link: Link, key: int) -> bool:
+    """Whether this transaction is the one relay of its schema; it may not hang, lest it hold up the others."""
+    rows = link.run(
+        """
+        SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', '5s', true),
+               set_config('idle_in_transaction_session_timeout', '5s', true), pg_try_advisory_xact_lock(%(key)s)
+        """,
+        {"key": key},
+    )
+    return bool(rows[0][3])
+
+
+def mark_due_sent(link: Link, limit: int) -> list[Dispatch]:
+    """Mark the free and due lanes that were not sent as sent, and return them."""
+    return _dispatches(
+        link.run(
+            """
+            UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = w.dispatches + 1
+            FROM (
+                SELECT saga_id, lane FROM {s}.work
+                WHERE worker IS NULL AND sent IS NULL AND due_at <= clock_timestamp()
+                ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+            ) AS due
+            WHERE w.saga_id = due.saga_id AND w.lane = due.lane
+            RETURNING w.saga_id, w.lane, w.queue, w.priority
+            """,
+            {"limit": limit},
+        )
+    )
+
+
+_LAST = """
+    SELECT e.step, e.attempt, e.kind, e.at + make_interval(secs => (e.data ->> 'timeout')::float8) AS deadline
+    FROM {s}.log AS e
+    WHERE e.saga_id = w.saga_id AND e.lane = w.lane AND e.kind IN ('step_started', 'compensation_started')
+    ORDER BY e.seq DESC LIMIT 1
+"""
+
+
+def _give_back(kind: str, which: str) -> str:
+    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows."""
+    return f"""
+        WITH gone AS (
+            SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
+                   (SELECT max(seq) FROM {{s}}.log WHERE saga_id = w.saga_id) + 1 AS seq
+            FROM {{s}}.work AS w, LATERAL ({_LAST}) AS open
+            WHERE w.worker IS NOT NULL AND {which}
+            LIMIT %(limit)s
+        ), won AS (
+            INSERT INTO {{s}}.log ({_ENTRY})
+            SELECT saga_id, seq, '{kind}', lane, step, attempt,
+                   CASE WHEN undo THEN '{{"undo": true}}' ELSE '{{}}' END::jsonb, worker, clock_timestamp(), {FORMAT}
+            FROM gone
+            ON CONFLICT DO NOTHING
+            RETURNING saga_id, lane, worker
+        )
+        UPDATE {{s}}.work AS w
+        SET worker = NULL, token = NULL, attempt = NULL, due_at = clock_timestamp(), sent = clock_timestamp(), dispatches = 1
+        FROM won WHERE w.saga_id = won.saga_id AND w.lane = won.lane AND w.worker = won.worker
+        RETURNING w.saga_id, w.lane, w.queue, w.priority
+    """
+
+
+_TIME_OUT = _give_back("attempt_timed_out", "w.due_at <= clock_timestamp() AND open.deadline <= clock_timestamp()")
+_LOSE = _give_back("attempt_lost", "w.worker = ANY(%(workers)s)")
+_FREE_UNRUN = _give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY(%(tokens)s)")
+
+
+def time_out(link: Link, limit: int) -> list[Dispatch]:
+    """End the attempts that are past their deadline."""
+    return _dispatches(link.run(_TIME_OUT, {"limit": limit}))
+
+
+def lose(link: Link, workers: Sequence[int], limit: int) -> list[Dispatch]:
+    """End the attempts of workers that are gone."""
+    return _dispatches(link.run(_LOSE, {"workers": list(workers), "limit": limit}))
+
+
+def free_unrun(link: Link, worker: int, tokens: Sequence[UUID]) -> list[Dispatch]:
+    """Give back claims of this worker that nothing in it runs: their commit's reply was lost."""
+    return _dispatches(link.run(_FREE_UNRUN, {"worker": worker, "tokens": list(tokens), "limit": 100}))
+
+
+def watch_on(link: Link) -> int:
+    """Move the next look at claimed lanes whose attempt is not over yet to that attempt's deadline; returns how many."""
+    rows = link.run(
+        """
+        UPDATE {s}.work AS w
+        SET due_at = greatest(clock_timestamp() + interval '1 s', coalesce(
+            (SELECT deadline FROM (
+                SELECT e.at + make_interval(secs => (e.data ->> 'timeout')::float8) AS deadline, e.lane
+                FROM {s}.log AS e WHERE e.saga_id = w.saga_id AND e.lane = w.lane
+                  AND e.kind IN ('step_started', 'compensation_started') ORDER BY e.seq DESC LIMIT 1) AS open),
+            clock_timestamp() + interval '1 s'))
+        WHERE w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
+        RETURNING w.saga_id
+        """,
+        {},
+    )
+    return len(rows)
+
+
+def owned_tokens(link: Link, worker: int) -> list[UUID]:
+    """The claim tokens that this worker holds."""
+    return [row[0] for row in link.run("SELECT token FROM {s}.work WHERE worker = %(worker)s", {"worker": worker})]
+
+
+def absent_workers(link: Link, lock_class: int) -> list[int]:
+    """The workers that hold lanes but neither hold nor await their liveness lock."""
+    rows = link.run(
+        """
+        SELECT DISTINCT worker FROM {s}.work WHERE worker IS NOT NULL
+        EXCEPT
+        SELECT objid::integer FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = %(lock_class)s::oid AND objsubid = 2
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """,
+        {"lock_class": lock_class},
+    )
+    return [row[0] for row in rows]
+
+
+def server_age(link: Link) -> float:
+    """Seconds since the database server started."""
+    rows = link.run("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8", {})
+    return float(rows[0][0])
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work."""
+
+    queue: str
+    number: int
+    priority: int | None
+
+
+def next_pings(link: Link) -> list[Ping]:
+    """The queues with work sent but unclaimed for a while and no ping on its way (or one overdue), each with a new number."""
+    rows = link.run(
+        """
+        WITH waiting AS (
+            SELECT queue, min(coalesce(priority, 0)) AS priority, bool_or(priority IS NOT NULL) AS ranked
+            FROM {s}.work
+            WHERE worker IS NULL AND sent <= clock_timestamp() - interval '0.3 s'
+            GROUP BY queue
+        ), numbered AS (
+            INSERT INTO {s}.ping AS p (queue, number, sent_at, tries)
+            SELECT queue, 1, clock_timestamp(), 0 FROM waiting
+            ON CONFLICT (queue) DO UPDATE
+            SET number = p.number + 1, sent_at = clock_timestamp(),
+                tries = CASE WHEN p.through = p.sent_at THEN 0 ELSE least(p.tries + 1, 6) END
+            WHERE p.through = p.sent_at OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ p.tries)
+            RETURNING p.queue, p.number
+        )
+        SELECT numbered.queue, numbered.number, CASE WHEN waiting.ranked THEN waiting.priority END
+        FROM numbered JOIN waiting USING (queue)
+        """,
+        {},
+    )
+    return [Ping(*row) for row in rows]
+
+
+def see_ping(link: Link, queue: str, number: int) -> None:
+    """Note that a ping came through, if it is the outstanding one."""
+    link.run(
+        "UPDATE {s}.ping SET through = sent_at WHERE queue = %(queue)s AND number = %(number)s",
+        {"queue": queue, "number": number},
+    )
+
+
+def mark_lost_sent(link: Link, limit: int) -> list[Dispatch]:
+    """Mark again as sent what was sent before a ping that came through and is still unclaimed: its message is lost.
+
+    A worker may hold a message it has prefetched, so each further sending waits twice as long, from half a second on.
+    """
+    return _dispatches(
+        link.run(
+            """
+            UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = w.dispatches + 1
+            FROM (
+                SELECT w.saga_id, w.lane FROM {s}.work AS w JOIN {s}.ping AS p USING (queue)
+                WHERE w.worker IS NULL AND w.due_at <= clock_timestamp() AND w.sent < p.through
+                  AND w.sent < clock_timestamp() - interval '0.25 s' * 2 ^ least(w.dispatches, 12)
+                ORDER BY w.sent LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+            ) AS lost
+            WHERE w.saga_id = lost.saga_id AND w.lane = lost.lane
+            RETURNING w.saga_id, w.lane, w.queue, w.priority
+            """,
+            {"limit": limit},
+        )
+    )
+
+
+def _dispatches(rows: list[Row]) -> list[Dispatch]:
+    return [Dispatch(*row) for row in rows]
