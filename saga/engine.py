@@ -1,0 +1,268 @@
+"""The engine: the only writer of progress.
+
+What it does is always the same: read a state, see what an event makes of it, and append the event at the very next
+position of the log together with all that follows from it. Whoever finds the position taken reads on and decides again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from saga import log, signals
+from saga.catalog import Catalog
+from saga.commands import RunStep
+from saga.database import Database, Link
+from saga.definition import Saga
+from saga.errors import DatabaseNotReady, SagaNotFound
+from saga.events import AttemptEvent, AttemptStarted, CompensateRequested, Entry, Event, Request
+from saga.log import NewStatus
+from saga.machine import State, check, decide, replay
+from saga.outline import Outline
+from saga.plan import dispatches, next_inline, plan
+from saga.work import Changes, Dispatch
+
+Unreachable = (psycopg.Error, DBAPIError, DatabaseNotReady)
+"""What it means for the database not to answer, or not in time: whatever was under way may have been committed."""
+
+_REQUEST_TRIES = 200
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The saga that is written about.
+
+    Attributes:
+        saga: its definition, where this process has exactly that one.
+    """
+
+    id: UUID
+    outline: Outline
+    saga: Saga | None
+
+    @classmethod
+    def of(cls, saga_id: UUID, saga: Saga) -> Subject:
+        """A saga whose definition is at hand."""
+        return cls(saga_id, saga.outline, saga)
+
+    def __str__(self) -> str:
+        return f"{self.outline.name}[{self.id}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who writes, when it is a worker: its number, and the token under which it owns its lane."""
+
+    worker: int
+    token: UUID
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event and all that follows from it, ready to be appended after ``state``.
+
+    Attributes:
+        kept: the attempt that the writer starts in the same statement and goes on with.
+    """
+
+    subject: Subject
+    state: State
+    events: tuple[Event, ...]
+    worker: int | None
+    changes: Changes
+    status: NewStatus | None
+    kept: RunStep | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A draft that won: the state after it, when that was, and the messages that are owed."""
+
+    state: State
+    at: datetime
+    kept: RunStep | None
+    dispatches: Sequence[Dispatch]
+
+
+class Engine:
+    """Reads and writes the progress of sagas, for one process.
+
+    Args:
+        publish: sends messages, without waiting for the broker.
+    """
+
+    def __init__(self, database: Database, catalog: Catalog, publish: Callable[[Sequence[Dispatch]], None]) -> None:
+        self.database = database
+        self.catalog = catalog
+        self.publish = publish
+        self._remembered: OrderedDict[UUID, State] = OrderedDict()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def draft(
+        self, subject: Subject, state: State, event: Event, claim: Claim | None = None, *, keep: bool = False
+    ) -> Draft:
+        """See what an event makes of a state.
+
+        Args:
+            claim: the worker that writes it, if one does.
+            keep: that worker may go on with what follows, if it is single and runs on the same queue.
+        """
+        worker = claim.worker if claim else None
+        after = replay(subject.outline, [Entry(state.seq + 1, event, None, worker)], state)
+        before, commands = decide(subject.outline, state), decide(subject.outline, after)
+        kept = next_inline(before, commands) if keep and not isinstance(event, AttemptStarted) else None
+        if kept and claim and self.catalog.queue(subject.saga, kept.step, kept.undo) != claim.queue:
+            kept = None
+        changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
+                       claim.token if claim else None)  # fmt: skip
+        events = (event,) if kept is None else (event, start_of(subject.saga, kept))
+        return Draft(subject, state, events, worker, changes, _status_change(state, after), kept)
+
+    def write(self, draft: Draft, link: Link | None = None) -> Written | None:
+        """Append a draft; ``None`` when another entry has come before it.
+
+        Args:
+            link: a transaction to do it in.
+
+        Raises:
+            psycopg.Error: nobody knows whether it was appended; ``find`` tells.
+        """
+        with self._use(link) as used:
+            at = log.append(
+                used, draft.subject.id, draft.state.seq + 1, draft.events, draft.worker, draft.changes, draft.status
+            )
+        return None if at is None else self._written(draft, at)
+
+    def find(self, draft: Draft) -> Written | None:
+        """Whether a draft of which nobody knows was appended after all.
+
+        Raises:
+            psycopg.Error, DatabaseNotReady: the database still cannot be asked.
+        """
+        with self.database.link() as link:
+            entries = log.read_entries(link, draft.subject.id, draft.state.seq, draft.state.seq + 1)
+        if not entries or entries[0].worker != draft.worker or not _same(entries[0].event, draft.events[0]):
+            return None
+        assert entries[0].at is not None
+        return self._written(draft, entries[0].at)
+
+    def _written(self, draft: Draft, at: datetime) -> Written:
+        seq = draft.state.seq
+        entries = [Entry(seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
+        state = replay(draft.subject.outline, entries, draft.state)
+        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, state)
+        return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
+
+    def _use(self, link: Link | None) -> AbstractContextManager[Link]:
+        return self.database.link() if link is None else nullcontext(link)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, saga_id: UUID, request: Request) -> tuple[State, State]:
+        """Append what an operator asked for; returns the states before and after it.
+
+        Raises:
+            NotAllowed: the saga's status does not allow it.
+            SagaNotFound: there is no such saga.
+        """
+        subject = self.subject(saga_id)
+        state = self.read(subject)
+        for tries in range(_REQUEST_TRIES):
+            check(str(subject), subject.outline, state, request)
+            written = self._write_request(self.draft(subject, state, request))
+            if written is not None:
+                self.publish(written.dispatches)
+                return state, written.state
+            back_off(tries)
+            state = self.read(subject, state)
+        raise DatabaseNotReady(f"saga {subject} is too busy for the request; try again")
+
+    def _write_request(self, draft: Draft) -> Written | None:
+        try:
+            if isinstance(draft.events[0], CompensateRequested):
+                return self._write_leaving_terminal(draft)
+            return self.write(draft)
+        except Unreachable:
+            return self.find(draft)
+
+    def _write_leaving_terminal(self, draft: Draft) -> Written | None:
+        assert draft.status is not None
+        with self.database.link() as link, link.connection.transaction() as transaction:
+            left = log.leave_terminal(link, draft.subject.id, draft.status.status, draft.status.reason)
+            written = self.write(draft, link) if left else None
+            if written is None:
+                raise psycopg.Rollback(transaction)
+        return written
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def subject(self, saga_id: UUID) -> Subject:
+        """A saga with the definition to read its log with: the registered one, or else the stored outline.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        with self.database.link() as link:
+            header = log.read_header(link, saga_id)
+            if header is None:
+                raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
+            saga = self.catalog.by_fingerprint(header.fingerprint)
+            outline = saga.outline if saga else log.read_definition(link, header.fingerprint)
+        assert outline is not None, "the instance's foreign key"
+        return Subject(saga_id, outline, saga)
+
+    def read(self, subject: Subject, known: State | None = None) -> State:
+        """A saga's state now, read on from one that is known."""
+        known = known or self._remembered.get(subject.id)
+        with self.database.link() as link:
+            entries = log.read_entries(link, subject.id, after=known.seq if known else 0)
+        return replay(subject.outline, entries, known)
+
+    def recall(self, saga_id: UUID) -> State | None:
+        """The state this process last saw, so that only what came later need be read."""
+        return self._remembered.get(saga_id)
+
+    def remember(self, saga_id: UUID, state: State) -> None:
+        """Keep a state that may be read on from."""
+        if state.status.terminal:
+            self._remembered.pop(saga_id, None)
+            return
+        self._remembered[saga_id] = state
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+
+
+def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
+    """The event that starts an attempt."""
+    assert saga is not None, "a worker runs only what it has the definition of"
+    return AttemptStarted(step.lane, step.step, step.attempt, step.undo, saga.job(step.step, step.undo).timeout)
+
+
+def back_off(tries: int, longest: float = 0.05) -> None:
+    """Wait a random moment, longer with each try, up to ``longest`` seconds: writers that collide spread out."""
+    time.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
+
+
+def _same(stored: Event, drafted: Event) -> bool:
+    if isinstance(stored, AttemptEvent) and isinstance(drafted, AttemptEvent):
+        mine = (drafted.lane, drafted.step, drafted.attempt, drafted.undo)
+        return type(stored) is type(drafted) and (stored.lane, stored.step, stored.attempt, stored.undo) == mine
+    return stored == drafted
+
+
+def _status_change(before: State, after: State) -> NewStatus | None:
+    if after.status is before.status and after.reason == before.reason:
+        return None
+    return NewStatus(str(after.status), after.reason, after.status.terminal)

@@ -1,0 +1,50 @@
+"""Signals: what other code can subscribe to, on Celery's own ``Signal``. They inform, they never decide.
+
+Each is sent after the log says so, with ``sender`` the saga's name and the keywords named here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from celery.utils.dispatch import Signal
+
+from saga.events import AttemptFailed, AttemptSucceeded, Event
+from saga.machine import State, Status
+
+saga_started = Signal(name="saga_started", providing_args={"saga_id"})
+step_succeeded = Signal(name="step_succeeded", providing_args={"saga_id", "step", "attempt"})
+step_failed = Signal(name="step_failed", providing_args={"saga_id", "step", "attempt", "error", "outcome"})
+compensation_started = Signal(name="compensation_started", providing_args={"saga_id", "reason"})
+saga_completed = Signal(name="saga_completed", providing_args={"saga_id"})
+saga_compensated = Signal(name="saga_compensated", providing_args={"saga_id", "reason"})
+saga_stuck = Signal(name="saga_stuck", providing_args={"saga_id", "reason"})
+
+
+def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State) -> None:
+    """Send the signals of one appended event and of the status it led to."""
+    if isinstance(event, AttemptSucceeded) and not event.undo:
+        _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
+    elif isinstance(event, AttemptFailed) and not event.undo:
+        _send(step_failed, saga, saga_id=saga_id, step=event.step, attempt=event.attempt, error=event.error,
+              outcome=event.outcome)  # fmt: skip
+    if after.rolling_back and not before.rolling_back:
+        _send(compensation_started, saga, saga_id=saga_id, reason=after.reason)
+    if (status := after.status) is not before.status:
+        if status is Status.COMPLETED:
+            _send(saga_completed, saga, saga_id=saga_id)
+        elif status is Status.COMPENSATED:
+            _send(saga_compensated, saga, saga_id=saga_id, reason=after.reason)
+        elif status is Status.STUCK:
+            _send(saga_stuck, saga, saga_id=saga_id, reason=after.problem)
+
+
+def started(saga: str, saga_id: UUID) -> None:
+    """Send ``saga_started``."""
+    _send(saga_started, saga, saga_id=saga_id)
+
+
+def _send(signal: Signal, sender: str, **named: Any) -> None:
+    if signal.receivers:
+        signal.send(sender=sender, **named)
