@@ -1,0 +1,283 @@
+"""The executor: one attempt after another, each going through the same stages.
+
+Claim, bind the arguments, run the task through Celery's own tracer, take what came of it, record it; then go on with
+the attempt that follows, if it may be run here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback as tracebacks
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy
+from celery import Celery, states
+from celery.app.task import Task
+from celery.app.trace import trace_task
+from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
+from sqlalchemy.orm import Session
+
+from saga.attempts import Attempts, Run
+from saga.binding import BindingError, Values, arguments
+from saga.codec import clean_text, result_json
+from saga.config import Settings
+from saga.context import Current, action_key, reset_current, set_current, undo_key
+from saga.database import Link
+from saga.errors import Abort, ResultError, SagaError
+from saga.outcome import Failure, Interruption, Outcome, Success
+from saga.step_task import prepare
+
+logger = logging.getLogger("saga")
+
+_REDACTED = "<in the saga log>"
+
+
+class StepError(SagaError):
+    """A step used something of Celery's that has no meaning inside a saga."""
+
+
+class Executor:
+    """Runs attempts in this process.
+
+    Args:
+        stopping: whether the worker is shutting down; no attempt is begun then.
+    """
+
+    def __init__(self, app: Celery, attempts: Attempts, settings: Settings, stopping: Callable[[], bool]) -> None:
+        self._app = app
+        self._attempts = attempts
+        self._settings = settings
+        self._stopping = stopping
+        self._database = attempts.engine.database
+
+    def run(self, saga_id: UUID, lane: str, carrier: Any) -> None:
+        """Claim a lane and run it as far as this worker may.
+
+        Args:
+            carrier: the request of the Celery task whose message offered the lane.
+        """
+        until = time.monotonic() + self._settings.inline_budget
+
+        def may_continue() -> bool:
+            return time.monotonic() < until and not self._stopping()
+
+        with self._database.hold():
+            run = self._attempts.claim(saga_id, lane)
+            while run is not None:
+                run = self._wake(run) if run.held is not None else self._perform(run, carrier, may_continue)
+
+    def _wake(self, run: Run) -> Run | None:
+        assert run.held is not None
+        time.sleep(run.held)
+        return self._attempts.wake(run)
+
+    def _perform(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
+        if run.job.transactional:
+            return self._perform_within(run, carrier, may_continue)
+        try:
+            outcome = self._attempt(run, carrier, None)
+        except BaseException as error:
+            self._attempts.record(
+                run, Interruption(f"{type(error).__name__}: the worker was told to stop"), lambda: False
+            )
+            raise
+        return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
+
+    # --- the stages of an attempt -------------------------------------------------------------------------------------
+
+    def _attempt(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
+        try:
+            task = prepare(self._app.tasks[run.job.task])
+            reserved = _reserved(run, connection)
+            kwargs = arguments(run.saga, run.job, Values(run.state.input, _results(run), reserved))
+        except NotRegistered:
+            return Failure(
+                StepError(f"no task {run.job.task!r} is registered in this worker; import its module"), effect=False
+            )
+        except BindingError as error:
+            return Failure(error, effect=False, final=True)
+        outcome = self._trace(run, task, kwargs, carrier, connection)
+        if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
+            session.flush()
+        return outcome
+
+    def _trace(
+        self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, connection: sqlalchemy.Connection | None
+    ) -> Outcome:
+        """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
+        task_id = str(uuid4())
+        own = action_key(run.saga_id, run.step)
+        key = undo_key(run.saga_id, run.step) if run.undo else own
+        current = Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
+        request = {
+            "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
+            "retries": run.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
+            "headers": {}, "argsrepr": "()", "kwargsrepr": _REDACTED, "saga": current,
+            "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
+        }  # fmt: skip
+        context = set_current(current)
+        try:
+            with _redacted():
+                traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
+        except Reject as error:
+            return _refused(error)
+        finally:
+            reset_current(context)
+        if traced.info is None:
+            return self._returned(run, traced.retval)
+        return _raised(traced.info.state, traced.info.retval, transactional=connection is not None)
+
+    def _returned(self, run: Run, value: Any) -> Outcome:
+        try:
+            return Success(result_json(value, run.job.returns, self._settings.max_payload))
+        except ResultError as error:
+            return Failure(error, effect=not run.job.transactional, final=True)
+
+    # --- transactional steps ------------------------------------------------------------------------------------------
+
+    def _perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
+        """Run a transactional step: what it writes and the log's entry are one transaction."""
+        draft = written = None
+        try:
+            with self._database.begin() as connection:
+                transaction = connection.begin()
+                _limit(connection, run.job.timeout)
+                outcome = self._attempt(run, carrier, connection)
+                if isinstance(outcome, Success) and not transaction.is_active:
+                    outcome = Failure(
+                        StepError("the step ended the log's own transaction; leave the commit to the saga"), final=True
+                    )
+                if isinstance(outcome, Success):
+                    connection.execute(sqlalchemy.text("SET CONSTRAINTS ALL IMMEDIATE"))
+                    link = Link(connection, self._database.schema)
+                    recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
+                    if recorded is not None:
+                        draft, written = recorded
+                        transaction.commit()
+        except Exception as error:
+            if isinstance(error, SoftTimeLimitExceeded):
+                outcome = Interruption("the worker's time limit came")
+            else:
+                outcome = Failure(error, effect=False, traceback=_traceback(error))
+            written = self._attempts.committed(draft) if draft is not None else None
+        except BaseException as error:
+            self._end_interrupted(run, draft, error)
+            raise
+        if draft is not None and written is not None:
+            return self._attempts.go_on(run, draft, written)
+        return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
+
+    def _end_interrupted(self, run: Run, draft: Any, error: BaseException) -> None:
+        written = self._attempts.committed(draft) if draft is not None else None
+        if written is not None:
+            following = self._attempts.go_on(run, draft, written)
+            if following is not None:
+                self._attempts.record(following, Interruption(f"{type(error).__name__}: not begun"), _never)
+            return
+        self._attempts.record(run, Interruption(f"{type(error).__name__}: the worker was told to stop"), _never)
+
+
+def _never() -> bool:
+    return False
+
+
+def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
+    own = action_key(run.saga_id, run.step)
+    values: dict[str, Any] = {
+        "idempotency_key": undo_key(run.saga_id, run.step) if run.undo else own,
+        "action_key": own,
+        "error": run.state.reason,
+        "result": run.state.steps[run.step].result if run.undo else None,
+        "connection": connection,
+    }
+    if connection is not None and any(wire.source.name == "session" for wire in run.job.wires):
+        values["session"] = Session(connection, join_transaction_mode="create_savepoint")
+    return values
+
+
+def _results(run: Run) -> dict[str, Any]:
+    return run.state.results()
+
+
+def _raised(state: str, error: Any, *, transactional: bool) -> Outcome:
+    """Every way in which Celery says that a task did not simply return."""
+    effect = not transactional
+    if state == states.RETRY and isinstance(error, Retry):
+        cause = error.exc if isinstance(error.exc, BaseException) else error
+        if isinstance(cause, Abort):
+            return Failure(cause, effect=False, traceback=None)
+        return Failure(cause, effect=effect, min_wait=_seconds(error.when), traceback=_traceback(cause))
+    if state in (states.REJECTED, states.IGNORED):
+        return _refused(error)
+    if isinstance(error, SoftTimeLimitExceeded):
+        return Interruption("the worker's time limit came")
+    if isinstance(error, Abort):
+        return Failure(error, effect=False)
+    if not isinstance(error, BaseException):
+        error = StepError(clean_text(error))
+    return Failure(error, effect=effect, traceback=_traceback(error))
+
+
+def _refused(error: Any) -> Failure:
+    name = type(error).__name__
+    return Failure(
+        StepError(f"the step raised Celery's {name} (replace() does so too), which has no meaning inside a saga"),
+        final=True,
+    )
+
+
+def _seconds(when: Any) -> float:
+    if isinstance(when, datetime):
+        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return float(when or 0.0)
+
+
+def _traceback(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        return None
+    try:
+        text = "".join(tracebacks.format_exception(error))
+    except Exception:
+        return None
+    return clean_text(text[-4000:])
+
+
+def _limit(connection: sqlalchemy.Connection, timeout: float) -> None:
+    connection.execute(
+        sqlalchemy.text(
+            "SELECT set_config('statement_timeout', :limit, true), "
+            "set_config('idle_in_transaction_session_timeout', :limit, true)"
+        ),
+        {"limit": f"{max(1, round(timeout * 1000))}ms"},
+    )
+
+
+# --- Celery's log lines show no payload -------------------------------------------------------------------------------
+
+_hiding = threading.local()
+
+
+class _Redaction(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(_hiding, "on", False) and isinstance(record.args, dict) and "return_value" in record.args:
+            record.args = {**record.args, "return_value": _REDACTED}
+        return True
+
+
+logging.getLogger("celery.app.trace").addFilter(_Redaction())
+
+
+@contextmanager
+def _redacted():  # type: ignore[no-untyped-def]
+    _hiding.on = True
+    try:
+        yield
+    finally:
+        _hiding.on = False

@@ -1,0 +1,125 @@
+"""Liveness: how the others learn that this worker process is gone.
+
+Each worker process holds an advisory lock under its number, on a connection of its own. When the process dies, its
+socket closes, and Postgres drops the lock within milliseconds; no heartbeat is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import weakref
+import zlib
+
+import psycopg
+
+from saga.config import Settings, postgres_url
+from saga.database import Database
+
+logger = logging.getLogger("saga")
+
+_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+_RECONNECT_EVERY = 0.5
+
+
+def lock_class(schema: str) -> int:
+    """The first half of the lock's key: one number for each schema."""
+    return zlib.crc32(f"pgsaga.{schema}".encode()) & 0x7FFF_FFFF
+
+
+class Liveness:
+    """This process's number as a worker, and the lock that shows it is alive."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        url = postgres_url(settings.direct_url or settings.database_url)
+        self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._schema = database.schema
+        self._connection: psycopg.Connection[tuple[int]] | None = None
+        self._worker: int | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        _instances.add(self)
+
+    def worker(self) -> int:
+        """This process's number; the first call takes one and its lock.
+
+        Raises:
+            psycopg.OperationalError: the database does not answer.
+        """
+        if self._worker is None:
+            with self._lock:
+                if self._worker is None:
+                    self._worker = self._begin()
+        return self._worker
+
+    def stop(self) -> None:
+        """Let the lock go."""
+        self._stopping.set()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _begin(self) -> int:
+        connection = self._connect()
+        row = connection.execute(f"SELECT nextval('{self._schema}.worker_id')".encode()).fetchone()
+        assert row is not None
+        self._hold(connection, row[0])
+        threading.Thread(target=self._watch, args=(row[0],), name="saga-liveness", daemon=True).start()
+        return row[0]
+
+    def _connect(self) -> psycopg.Connection[tuple[int]]:
+        return psycopg.connect(
+            self._conninfo, autocommit=True, options=_KEEPALIVES, application_name="pgsaga liveness",
+            connect_timeout=10, prepare_threshold=None,
+        )  # fmt: skip
+
+    def _hold(self, connection: psycopg.Connection[tuple[int]], worker: int) -> None:
+        # The blocking call: while the old session lingers, this one shows as waiting, and the worker counts as alive.
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class(self._schema), worker))
+        self._connection = connection
+
+    def _watch(self, worker: int) -> None:
+        """Take the lock again whenever its connection breaks."""
+        while not self._stopping.is_set():
+            if self._connection is not None and self._is_open(self._connection):
+                continue
+            try:
+                self._hold(self._connect(), worker)
+                logger.info("worker %s: the liveness lock is held again", worker)
+            except psycopg.Error:
+                self._stopping.wait(_RECONNECT_EVERY)
+
+    @staticmethod
+    def _is_open(connection: psycopg.Connection[tuple[int]]) -> bool:
+        """Wait until something comes from the server, up to a few seconds; whether the connection still stands."""
+        try:
+            if select.select([connection.fileno()], [], [], 5.0)[0]:
+                connection.execute("SELECT 1")
+            return not connection.closed
+        except (psycopg.Error, OSError, ValueError):
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+            return False
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: keep the child from holding the parent's session open after the parent is gone."""
+        if self._connection is None or self._connection.closed:
+            return
+        with contextlib.suppress(OSError, psycopg.Error):
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, self._connection.fileno())
+            os.close(null)
+        self._stopping.set()
+
+
+_instances: weakref.WeakSet[Liveness] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for instance in list(_instances):
+        instance._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,125 @@
+"""Publisher: sends messages to the broker from a thread of its own, so that nothing ever waits for the broker.
+
+A message is a hint. One that cannot be sent in time is dropped: the relay finds the work and sends it again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from saga.work import Dispatch, Ping
+
+logger = logging.getLogger("saga")
+
+RUN = "saga.run"
+PING = "saga.ping"
+_CAPACITY = 10_000
+
+
+class Publisher:
+    """The messages of one process, on their way to the broker.
+
+    Args:
+        timeout: seconds after which a message that could not be sent is left to the relay.
+    """
+
+    def __init__(self, app: Celery, timeout: float) -> None:
+        self._app = app
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self._queue: queue.Queue[tuple[float, Dispatch | Ping]] = queue.Queue(_CAPACITY)
+        self._failing = False
+
+    def publish(self, messages: Sequence[Dispatch | Ping]) -> None:
+        """Hand messages over; returns at once."""
+        if not messages:
+            return
+        if self._pid != os.getpid():
+            self._start()
+        expires = time.monotonic() + self._timeout
+        for message in messages:
+            try:
+                self._queue.put_nowait((expires, message))
+            except queue.Full:
+                logger.warning("the broker does not keep up; the relay sends the rest again")
+                return
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything handed over was sent or dropped, for a bounded time in seconds."""
+        if self._pid != os.getpid():
+            return
+        limit = time.monotonic() + (self._timeout if timeout is None else timeout)
+        while self._queue.unfinished_tasks and time.monotonic() < limit:
+            time.sleep(0.005)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._queue = queue.Queue(_CAPACITY)
+            threading.Thread(target=self._send_all, args=(self._queue,), name="saga-publisher", daemon=True).start()
+            atexit.register(self.flush)
+            self._pid = os.getpid()
+
+    def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
+        while True:
+            item = messages.get()
+            try:
+                with self._app.producer_or_acquire() as producer:
+                    while True:
+                        self._send_in_time(producer, *item)
+                        messages.task_done()
+                        item = messages.get_nowait()
+            except queue.Empty:
+                continue
+            except Exception as error:
+                messages.task_done()
+                self._report(error)
+
+    def _send_in_time(self, producer: Any, expires: float, message: Dispatch | Ping) -> None:
+        if time.monotonic() > expires:
+            return
+        if isinstance(message, Ping):
+            self._send_ping(producer, message)
+        else:
+            self._send(producer, RUN, [[[str(message.saga_id), message.lane]]], message.queue, message.priority)
+        if self._failing:
+            self._failing = False
+            logger.info("the broker answers again")
+
+    def _send_ping(self, producer: Any, ping: Ping) -> None:
+        # Uncached: after a broker was flushed, a publisher that believes the queue is declared drops silently.
+        self._app.amqp.queues[ping.queue](producer.channel).declare()
+        self._send(producer, PING, [ping.queue, ping.number], ping.queue, ping.priority)
+
+    def _send(self, producer: Any, task: str, args: list[Any], queue_name: str, priority: int | None) -> None:
+        options: dict[str, Any] = {} if priority is None else {"priority": priority}
+        self._app.send_task(
+            task, args, producer=producer, queue=queue_name, serializer="json", ignore_result=True, retry=False,
+            task_id=str(uuid4()), add_to_parent=False, time_limit=None, soft_time_limit=None, expires=None,
+            argsrepr="ids", kwargsrepr="{}", **options,
+        )  # fmt: skip
+
+    def _report(self, error: Exception) -> None:
+        expected = isinstance(error, (OperationalError, OSError, *self._broker_errors()))
+        if not expected:
+            logger.error("a message could not be sent; the relay sends it again", exc_info=error)
+        elif not self._failing:
+            logger.warning("the broker does not answer (%s); the relay sends the message again", error)
+        self._failing = True
+
+    def _broker_errors(self) -> tuple[type[Exception], ...]:
+        connection = self._app.connection_for_write()
+        return (*connection.connection_errors, *connection.channel_errors)

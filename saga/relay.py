@@ -1,0 +1,117 @@
+"""The relay: finds work that is due, overdue, orphaned or lost on its way, and sends it.
+
+It decides nothing: it appends facts, frees rows and sends messages; whoever claims a lane next decides. Any number may
+run, one looks at a time: each look takes a transaction's advisory lock, so that none can be the relay and be stuck.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+
+from saga import work
+from saga.database import Database, Link
+from saga.engine import Unreachable
+from saga.liveness import lock_class
+from saga.work import Dispatch, Ping
+
+logger = logging.getLogger("saga")
+
+_TWO_LOOKS = 0.45
+"""Seconds between two looks that both miss a worker, before it counts as gone."""
+
+
+class Relay:
+    """One process's share in the relay.
+
+    Args:
+        publish: sends messages, without waiting for the broker.
+        interval: seconds between two looks.
+        batch: how many rows one statement sends.
+        grace: seconds after a restart of the database or a reconnect during which no worker is declared lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        publish: Callable[[Sequence[Dispatch | Ping]], None],
+        *,
+        interval: float = 0.5,
+        batch: int = 500,
+        grace: float = 10.0,
+    ) -> None:
+        self._database = database
+        self._publish = publish
+        self._interval = interval
+        self._batch = batch
+        self._grace = grace
+        self._key = zlib.crc32(f"pgsaga.relay.{database.schema}".encode())
+        self._suspects: dict[int, float] = {}
+        self._quiet_until = 0.0
+        self._failing = False
+
+    def run(self, stopping: threading.Event) -> None:
+        """Look again and again until told to stop."""
+        while True:
+            # Who was the relay looks again first; the others stand by in case it does not.
+            pause = self._interval if self.tick() else self._interval * 2
+            if stopping.wait(pause):
+                return
+
+    def tick(self) -> bool:
+        """One look; whether it was this process's turn."""
+        try:
+            mine = self._look()
+        except Unreachable as error:
+            self._quiet_until = time.monotonic() + self._grace
+            self._suspects.clear()
+            if not self._failing:
+                logger.warning("the relay cannot reach the database: %s", str(error).strip().split("\n")[0])
+            self._failing = True
+            return False
+        if self._failing:
+            self._failing = False
+            logger.info("the relay reaches the database again")
+        return mine
+
+    def _look(self) -> bool:
+        while True:
+            messages = self._transact()
+            if messages is None:
+                return False
+            self._publish(messages)
+            if len(messages) < self._batch:
+                return True
+
+    def _transact(self) -> list[Dispatch | Ping] | None:
+        """One transaction as the relay; what it marked as sent is sent only after its commit, when it can be claimed."""
+        with self._database.link() as link, link.connection.transaction():
+            if not work.become_relay(link, self._key):
+                self._suspects.clear()
+                return None
+            gone = self._gone_workers(link)
+            # Entries come before mere marks: every writer locks the log first, then work.
+            messages: list[Dispatch | Ping] = []
+            messages += work.lose(link, gone, self._batch) if gone else []
+            messages += work.time_out(link, self._batch)
+            messages += work.mark_due_sent(link, self._batch)
+            messages += work.mark_lost_sent(link, self._batch)
+            messages += work.next_pings(link)
+            work.watch_on(link)
+        return messages
+
+    def _gone_workers(self, link: Link) -> list[int]:
+        """Workers that were absent at two looks some time apart, outside any grace."""
+        absent = work.absent_workers(link, lock_class(self._database.schema))
+        now = time.monotonic()
+        if not absent or now < self._quiet_until or work.server_age(link) < self._grace:
+            self._suspects.clear()
+            return []
+        self._suspects = {worker: self._suspects.get(worker, now) for worker in absent}
+        gone = [worker for worker, since in self._suspects.items() if now - since >= _TWO_LOOKS]
+        if gone:
+            logger.warning("worker %s gone; its attempts are given back", ", ".join(map(str, gone)))
+        return gone

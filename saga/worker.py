@@ -1,0 +1,115 @@
+"""Worker: what one process holds that runs steps: its number, its executor, its relay and its upkeep."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import threading
+import time
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+
+from saga import work
+from saga.attempts import Attempts
+from saga.config import Settings
+from saga.engine import Engine, Unreachable
+from saga.executor import Executor
+from saga.liveness import Liveness
+from saga.relay import Relay
+
+logger = logging.getLogger("saga")
+
+
+class Shutdown:
+    """Whether the worker is shutting down, told to every process of its pool: one byte, shared over the fork."""
+
+    def __init__(self) -> None:
+        self._flag = mmap.mmap(-1, 1)
+
+    def begin(self) -> None:
+        """Say so."""
+        self._flag[0] = 1
+
+    def __call__(self) -> bool:
+        return self._flag[0] == 1
+
+
+class Worker:
+    """One process that runs steps. Make it after the fork.
+
+    Args:
+        shutdown: tells when no attempt may be begun any more.
+        kills_itself: a step that holds the process past its timeout makes it end, for its pool to replace.
+    """
+
+    def __init__(
+        self, app: Celery, engine: Engine, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool
+    ) -> None:
+        self.pid = os.getpid()
+        self._engine = engine
+        self._settings = settings
+        self._shutdown = shutdown
+        self._kills_itself = kills_itself
+        self._publish = publish
+        self._liveness = Liveness(engine.database, settings)
+        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
+        self.executor = Executor(app, self.attempts, settings, shutdown)
+        self._stopping = threading.Event()
+        self._unrun: set[UUID] = set()
+        self._reported: set[UUID] = set()
+
+    def start(self) -> None:
+        """Start the relay and the upkeep, each in a thread; waits for nothing."""
+        threading.Thread(target=self._keep_up, name="saga-upkeep", daemon=True).start()
+        if self._settings.relay:
+            relay = Relay(
+                self._engine.database, self._publish, interval=self._settings.relay_interval,
+                batch=self._settings.relay_batch, grace=self._settings.failover_grace,
+            )  # fmt: skip
+            threading.Thread(target=relay.run, args=(self._stopping,), name="saga-relay", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop the threads and let the liveness lock go."""
+        self._stopping.set()
+        self._liveness.stop()
+
+    def _keep_up(self) -> None:
+        while not self._stopping.wait(self._settings.relay_interval):
+            self._end_overdue()
+            try:
+                if self.attempts.running or self._unrun:
+                    self._free_unrun()
+            except Unreachable as error:
+                logger.debug("the upkeep cannot reach the database: %s", error)
+
+    def _free_unrun(self) -> None:
+        """Give back what this process owns but does not run, seen twice: the reply to its claim was lost."""
+        worker = self._liveness.worker()
+        with self._engine.database.link() as link:
+            unrun = {token for token in work.owned_tokens(link, worker) if token not in self.attempts.running}
+            again = unrun & self._unrun
+            self._unrun = unrun - again
+            if again:
+                logger.warning("worker %s owned %d lanes that nothing ran; they are given back", worker, len(again))
+                self._publish(work.free_unrun(link, worker, list(again)))
+
+    def _end_overdue(self) -> None:
+        """A timeout ends the attempt in the log, but only the end of the process frees its slot."""
+        now = time.monotonic()
+        for token, run in list(self.attempts.running.items()):
+            if run is None or run.held is not None or now < run.clock + run.job.timeout + self._settings.kill_grace:
+                continue
+            if self._kills_itself:
+                logger.error(
+                    "%s: it holds this process %g s past its timeout; the process ends itself",
+                    run,
+                    self._settings.kill_grace,
+                )
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif token not in self._reported:
+                self._reported.add(token)
+                logger.error("%s: it holds a thread past its timeout, and this pool cannot end it", run)
