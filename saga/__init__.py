@@ -1,0 +1,73 @@
+"""pgsaga: transactional sagas for Celery, with the saga log in Postgres."""
+
+from saga.context import Current, current
+from saga.definition import Parallel, Saga, Step
+from saga.errors import (
+    Abort,
+    DatabaseNotReady,
+    DefinitionError,
+    InputError,
+    KeyBusy,
+    KeyConflict,
+    NotAllowed,
+    SagaCompensated,
+    SagaError,
+    SagaNotFound,
+    SagaStuck,
+    StepTimeout,
+    UnknownSaga,
+    WorkerLost,
+)
+from saga.handle import Handle
+from saga.machine import State, Status, StepState, StepStatus
+from saga.orchestrator import Orchestrator
+from saga.retry import Retry
+from saga.signals import (
+    compensation_started,
+    saga_compensated,
+    saga_completed,
+    saga_started,
+    saga_stuck,
+    step_failed,
+    step_succeeded,
+)
+from saga.wiring import Value
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Abort",
+    "Current",
+    "DatabaseNotReady",
+    "DefinitionError",
+    "Handle",
+    "InputError",
+    "KeyBusy",
+    "KeyConflict",
+    "NotAllowed",
+    "Orchestrator",
+    "Parallel",
+    "Retry",
+    "Saga",
+    "SagaCompensated",
+    "SagaError",
+    "SagaNotFound",
+    "SagaStuck",
+    "State",
+    "Status",
+    "Step",
+    "StepState",
+    "StepStatus",
+    "StepTimeout",
+    "UnknownSaga",
+    "Value",
+    "WorkerLost",
+    "compensation_started",
+    "current",
+    "saga_compensated",
+    "saga_completed",
+    "saga_started",
+    "saga_stuck",
+    "step_failed",
+    "step_succeeded",
+]

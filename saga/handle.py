@@ -1,0 +1,250 @@
+"""Handle: one saga, to read, to wait for, and for an operator to act on."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from saga import log
+from saga.codec import Unencodable, decode, encode
+from saga.database import clear_errors
+from saga.engine import Engine, Subject
+from saga.errors import InputError, NotAllowed, SagaCompensated, SagaNotFound, SagaStuck
+from saga.events import (
+    CancelRequested,
+    CompensateRequested,
+    Entry,
+    Paused,
+    Request,
+    Resumed,
+    RetryRequested,
+    StepSkipped,
+)
+from saga.log import Header
+from saga.machine import State, Status, StepState, replay
+from saga.waiter import Waiter
+
+_CANCEL_PATIENCE = 30.0
+
+
+class Handle:
+    """A reference to one saga. It is cheap, holds no connection, and always asks the log anew.
+
+    Attributes:
+        id: the saga's id.
+    """
+
+    def __init__(self, engine: Engine, waiter: Waiter, saga_id: UUID, header: Header | None = None) -> None:
+        self.id = saga_id
+        self._engine = engine
+        self._waiter = waiter
+        self._header = header
+
+    def __repr__(self) -> str:
+        return f"<Handle {self._header.name + ' ' if self._header else ''}{self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """Where the saga stands now.
+
+        Raises:
+            SagaNotFound: it is not in the log any more.
+        """
+        return Status(self.refresh().status)
+
+    @property
+    def name(self) -> str:
+        """The saga's name."""
+        return self._loaded().name
+
+    @property
+    def key(self) -> str | None:
+        """The key it was started with."""
+        return self._loaded().key
+
+    @property
+    def tags(self) -> Any:
+        """The tags it was started with."""
+        return self._loaded().tags
+
+    @property
+    def started_at(self) -> datetime:
+        """When it was started, by the database's clock."""
+        return self._loaded().started_at
+
+    @property
+    def header(self) -> Header:
+        """Its row in the log's index, as it was when first read."""
+        return self._loaded()
+
+    def refresh(self) -> Header:
+        """Read its row again."""
+        database = self._engine.database
+        with clear_errors(database), database.link() as link:
+            header = log.read_header(link, self.id)
+        if header is None:
+            raise SagaNotFound(f"there is no saga {self.id} in {database.name}")
+        self._header = header
+        return header
+
+    def log(self) -> list[Entry]:
+        """Every entry, oldest first."""
+        self._subject()
+        return self._entries(None)
+
+    def replay(self, until: int | None = None) -> State:
+        """What its log amounts to, up to entry ``until`` if that is given."""
+        return replay(self._subject().outline, self._entries(until))
+
+    def steps(self) -> dict[str, StepState]:
+        """Step name to how far it has come."""
+        return self.replay().steps
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Wait until the saga is finished or stuck, and return its status.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: it was neither in time.
+        """
+        if not self._waiter.wait(self.id, timeout):
+            raise TimeoutError(f"saga {self.id} is {self.status} after {timeout:g} s")
+        return self.status
+
+    def result(self, timeout: float | None = None) -> dict[str, Any]:
+        """Wait for the end and return step name to result, as the types the steps declare.
+
+        Raises:
+            SagaCompensated: it was rolled back.
+            SagaStuck: it waits for an operator; it is not finished.
+            TimeoutError: it was not finished in ``timeout`` seconds.
+        """
+        status = self.wait(timeout)
+        subject = self._subject()
+        state = self.replay()
+        if status is Status.COMPENSATED:
+            raise SagaCompensated(self.id, state.reason)
+        if status is Status.STUCK:
+            raise SagaStuck(self.id, state.problem)
+        return _typed(subject, state)
+
+    def _subject(self) -> Subject:
+        with clear_errors(self._engine.database):
+            return self._engine.subject(self.id)
+
+    def _entries(self, until: int | None) -> list[Entry]:
+        database = self._engine.database
+        with clear_errors(database), database.link() as link:
+            return log.read_entries(link, self.id, until=until)
+
+    def _loaded(self) -> Header:
+        return self._header or self.refresh()
+
+    # --- acting -------------------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str | None = None, *, by: str | None = None, timeout: float = _CANCEL_PATIENCE) -> bool:
+        """Ask for a rollback; whether it will be rolled back.
+
+        Where the pivot is under way, its outcome decides: this waits for it, up to ``timeout`` seconds.
+
+        Raises:
+            NotAllowed: it is neither running nor paused, and its pivot is not in doubt.
+            TimeoutError: the pivot's outcome is still open; the request stands.
+        """
+        state = self._request(CancelRequested(by, reason))
+        limit = time.monotonic() + timeout
+        while state.cancel_reason is not None and not state.stuck_on:
+            if time.monotonic() > limit:
+                raise TimeoutError(f"saga {self.id}: its pivot is still under way; the request to cancel stands")
+            time.sleep(0.05)
+            state = self.replay()
+        return state.rolling_back
+
+    def compensate(self, reason: str | None = None, *, by: str | None = None) -> None:
+        """Undo a completed saga.
+
+        Raises:
+            NotAllowed: it has not completed, or is past its pivot.
+        """
+        self._request(CompensateRequested(by, reason))
+
+    def pause(self, reason: str | None = None, *, by: str | None = None) -> None:
+        """Start nothing new; what runs comes to its end.
+
+        Raises:
+            NotAllowed: it is neither running nor compensating.
+        """
+        self._request(Paused(by, reason))
+
+    def resume(self, reason: str | None = None, *, by: str | None = None) -> None:
+        """Go on after a pause, with the due times as they were.
+
+        Raises:
+            NotAllowed: it is not paused.
+        """
+        self._request(Resumed(by, reason))
+
+    def retry(self, reason: str | None = None, *, by: str | None = None) -> None:
+        """Try what is stuck or waits for a retry again now, with a fresh budget; the idempotency keys stay.
+
+        Raises:
+            NotAllowed: nothing is stuck or waits, or an attempt is open.
+        """
+        self._request(RetryRequested(by, reason))
+
+    def skip(
+        self, step: str, result: Any = None, undo: bool = False, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Declare a stuck step done by hand: its action with this result, or its undo.
+
+        Args:
+            result: what the action would have returned; later steps get it.
+            undo: undo the action if the saga is rolled back later.
+
+        Raises:
+            NotAllowed: the step is not stuck.
+            InputError: the result does not fit the type that the action declares.
+        """
+        subject = self._subject()
+        if step not in subject.outline.steps:
+            raise NotAllowed(f"saga {subject} has no step {step!r}; it has {', '.join(subject.outline.steps)}")
+        is_undo = (step, True) in self.replay().stuck_on
+        stored = None if is_undo else _result(subject, step, result)
+        self._request(StepSkipped(by, reason, subject.outline.steps[step].lane, step, is_undo, stored, undo))
+
+    def _request(self, request: Request) -> State:
+        with clear_errors(self._engine.database):
+            return self._engine.request(self.id, request)[1]
+
+
+def _typed(subject: Subject, state: State) -> dict[str, Any]:
+    results = state.results()
+    if subject.saga is None:
+        return results
+    actions = subject.saga.actions
+    return {name: None if value is None else decode(value, actions[name].returns) for name, value in results.items()}
+
+
+def _result(subject: Subject, step: str, result: Any) -> Any:
+    returns = subject.saga.actions[step].returns if subject.saga else Any
+    try:
+        stored = encode(result, returns)
+        decode(stored, returns)
+    except (Unencodable, ValidationError) as error:
+        problem = str(error).strip().split("\n")[-1].strip()
+        raise InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}") from None
+    return stored

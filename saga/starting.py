@@ -1,0 +1,276 @@
+"""Starting: new sagas written to the log, on our own connection or in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import sqlalchemy
+from psycopg import errors as pg
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from saga import log, signals
+from saga.binding import Given, read_input
+from saga.codec import Unencodable, digest, encode
+from saga.database import Link
+from saga.definition import Saga
+from saga.engine import Engine
+from saga.errors import InputError, KeyBusy, KeyConflict
+from saga.events import Entry, SagaStarted, data_of
+from saga.ids import uuid7
+from saga.log import Header
+from saga.machine import decide, replay
+from saga.plan import place_of
+from saga.work import Dispatch
+
+BATCH = 200
+"""How many sagas one statement starts."""
+
+Duration = float | timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One saga to start.
+
+    Attributes:
+        given: its input.
+        key: makes it the only one of its name under that key.
+    """
+
+    id: UUID
+    saga: Saga
+    given: Given
+    key: str | None
+    tags: Any
+    started: SagaStarted
+
+    @property
+    def hash(self) -> str:
+        """What a second start under the same key is compared by."""
+        return digest(self.given.original)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What became of an order: the id of the new saga, or of the one that has its key."""
+
+    id: UUID
+    new: bool
+
+
+def order(
+    saga: Saga,
+    input: Any,
+    key: str | None,
+    tags: Any,
+    delay: Duration,
+    deadline: Duration,
+    priority: int | None,
+    limit: int,
+) -> Order:
+    """Check what a saga is to be started with.
+
+    Raises:
+        InputError: the input, the key or the tags are not fit.
+    """
+    if key is not None and (not isinstance(key, str) or not key or len(key) > 500 or "\x00" in key):
+        raise InputError(
+            f"saga {saga.name!r}: key={key!r} expected a text of 1 to 500 characters, such as 'order-1001'"
+        )
+    given = read_input(saga, input, limit)
+    started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority)
+    return Order(uuid7(), saga, given, key, _tags(saga, tags), started)
+
+
+def _tags(saga: Saga, tags: Any) -> Any:
+    if tags is None:
+        return None
+    try:
+        return encode(sorted(tags) if isinstance(tags, (set, frozenset)) else tags)
+    except (Unencodable, TypeError) as error:
+        raise InputError(f"saga {saga.name!r}: the tags cannot be stored: {error}") from None
+
+
+def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0):
+        raise InputError(f"saga {saga.name!r}: {name}={value!r} expected a timedelta or seconds, not negative")
+    return None if seconds is None else float(seconds)
+
+
+class Starter:
+    """Opens sagas in the log."""
+
+    def __init__(self, engine: Engine, key_timeout: float) -> None:
+        self._engine = engine
+        self._key_timeout = key_timeout
+        self._registered: set[str] = set()
+
+    def open(self, orders: Sequence[Order]) -> list[Opened]:
+        """Start sagas, each on its own right, and send their first messages.
+
+        Raises:
+            KeyConflict: a key belongs to a saga with another input.
+            KeyBusy: a key is held by a transaction that is still open.
+        """
+        self._register(orders)
+        found: list[Opened] = []
+        for begin in range(0, len(orders), BATCH):
+            batch = orders[begin : begin + BATCH]
+            with _busy_keys(batch):
+                try:
+                    opened, messages = self._open_batch(self._own_link, batch, sent=True)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    if isinstance(error, pg.LockNotAvailable):
+                        raise
+                    # A pooled connection that broke while idle; the ids make a second try harmless.
+                    opened, messages = self._open_batch(self._own_link, batch, sent=True)
+            self._engine.publish(messages)
+            found += opened
+        return found
+
+    def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
+        """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker."""
+        self._register(orders)
+        link = Link(_unwrap(connection), self._engine.database.schema)
+        session = link.connection if isinstance(link.connection, Session) else None
+
+        @contextmanager
+        def nested() -> Iterator[Link]:
+            with _savepoint(link):
+                yield link
+
+        with _busy_keys(orders):
+            opened, messages = self._open_batch(nested, orders, sent=session is not None)
+        if session is not None and messages:
+            event.listen(session, "after_commit", lambda _: self._engine.publish(messages), once=True)
+        return opened
+
+    @contextmanager
+    def _own_link(self) -> Iterator[Link]:
+        with self._engine.database.link() as link:
+            yield link
+
+    def _open_batch(self, use: Any, orders: Sequence[Order], *, sent: bool) -> tuple[list[Opened], list[Dispatch]]:
+        rows = {order.id: self._work(order, sent) for order in orders}
+        # In the order of their keys: two batches that share keys would otherwise wait for each other.
+        ordered = sorted(orders, key=lambda order: (order.saga.name, order.key or "", str(order.id)))
+        with use() as link:
+            new = set(
+                log.open_sagas(
+                    link,
+                    [_row(order) for order in ordered],
+                    [row for order in ordered for row in rows[order.id]],
+                    self._key_timeout,
+                )
+            )
+        with use() as link:
+            known = self._known(link, [order for order in orders if order.id not in new])
+        messages = []
+        for order in orders:
+            if order.id in new:
+                signals.started(order.saga.name, order.id)
+                messages += [
+                    Dispatch(order.id, row["lane"], row["queue"], row["priority"])
+                    for row in rows[order.id]
+                    if row["sent"]
+                ]
+        return [
+            Opened(order.id, True) if order.id in new else Opened(known[order.id], False) for order in orders
+        ], messages
+
+    def _work(self, order: Order, sent: bool) -> list[dict[str, Any]]:
+        state = replay(order.saga, [Entry(1, order.started)])
+        catalog, fingerprint = self._engine.catalog, order.saga.outline.fingerprint
+        places = [place_of(catalog, order.saga, state, command) for command in decide(order.saga, state)]
+        return [
+            place.row() | {"id": str(order.id), "fingerprint": fingerprint, "sent": place.sent and sent}
+            for place in places
+        ]
+
+    def _known(self, link: Link, orders: Sequence[Order]) -> dict[UUID, UUID]:
+        """The sagas that have the keys of these orders already."""
+        found: dict[UUID, UUID] = {}
+        for name in {order.saga.name for order in orders}:
+            keys = [order.key for order in orders if order.saga.name == name and order.key is not None]
+            headers = {header.key: header for header in log.read_headers_by_key(link, name, keys)}
+            ids = {header.id: header for header in headers.values()}
+            for order in orders:
+                if order.saga.name == name:
+                    header = headers.get(order.key) or ids.get(order.id)
+                    found[order.id] = _same_input(order, header) if header else order.id
+        return found
+
+    def _register(self, orders: Sequence[Order]) -> None:
+        """Store the definitions; not in a caller's transaction, which may be rolled back."""
+        for saga in {order.saga.name: order.saga for order in orders}.values():
+            if saga.outline.fingerprint not in self._registered:
+                with self._engine.database.link() as link:
+                    log.register(link, saga.outline)
+                self._registered.add(saga.outline.fingerprint)
+
+
+def _row(order: Order) -> dict[str, Any]:
+    return {"id": str(order.id), "name": order.saga.name, "fingerprint": order.saga.outline.fingerprint, "key": order.key,
+            "tags": order.tags, "input_hash": order.hash, "data": data_of(order.started)}  # fmt: skip
+
+
+def _same_input(order: Order, header: Header) -> UUID:
+    if header.input_hash != order.hash:
+        raise KeyConflict(
+            f"saga {order.saga.name!r}: key {order.key!r} belongs to {header.id}, which was started with another input; "
+            f"use a new key for a new operation"
+        )
+    return header.id
+
+
+@contextmanager
+def _busy_keys(orders: Sequence[Order]) -> Iterator[None]:
+    try:
+        yield
+    except (pg.LockNotAvailable, DBAPIError) as error:
+        if not isinstance(error, pg.LockNotAvailable) and not isinstance(
+            getattr(error, "orig", None), pg.LockNotAvailable
+        ):
+            raise
+        keys = ", ".join(repr(order.key) for order in orders[:3] if order.key)
+        raise KeyBusy(
+            f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
+        ) from None
+
+
+def _unwrap(connection: Any) -> Any:
+    """What can run a statement in the caller's transaction.
+
+    Raises:
+        TypeError: it is nothing that we know.
+    """
+    if hasattr(connection, "ensure_connection"):  # Django's wrapper
+        connection.ensure_connection()
+        connection = connection.connection
+    if isinstance(connection, (psycopg.Connection, sqlalchemy.Connection, Session)):
+        return connection
+    raise TypeError(
+        f"connection={connection!r} expected a SQLAlchemy Session or Connection, a psycopg 3 connection, or Django's connection"
+    )
+
+
+@contextmanager
+def _savepoint(link: Link) -> Iterator[None]:
+    """A savepoint in the caller's transaction, and the caller's own lock timeout afterwards."""
+    before = link.run("SELECT current_setting('lock_timeout')", {})[0][0]
+    connection = link.connection
+    if isinstance(connection, Session):
+        connection = connection.connection()
+    nested = connection.transaction() if isinstance(connection, psycopg.Connection) else connection.begin_nested()
+    with nested:
+        yield
+        link.run("SELECT set_config('lock_timeout', %(before)s, true)", {"before": before})
