@@ -62,6 +62,8 @@ class Executor:
         Args:
             carrier: the request of the Celery task whose message offered the lane.
         """
+        if self._stopping():
+            return  # the relay offers it to another worker
         until = time.monotonic() + self._settings.inline_budget
 
         def may_continue() -> bool:

@@ -30,7 +30,7 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
     """
     options = {"acks_late": False, "ignore_result": True, "store_errors_even_if_ignored": False, "serializer": "json",
                "time_limit": _NO_LIMIT, "soft_time_limit": _NO_LIMIT, "rate_limit": None, "max_retries": 0,
-               "track_started": False, "typing": False}  # fmt: skip
+               "track_started": False, "typing": False, "shared": False}  # fmt: skip
 
     @app.task(name=RUN, bind=True, **options)  # type: ignore[untyped-decorator]
     def run(self: Task, lanes: Any = None, *rest: Any, **unknown: Any) -> None:

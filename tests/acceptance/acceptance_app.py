@@ -1,0 +1,214 @@
+"""The app that the acceptance tests run: steps that do as their saga's input says, and write down that they did.
+
+The input's ``script`` maps a step, or ``undo:`` and a step, to what its attempts do in turn; the last word stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import time
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from celery import Celery, shared_task
+from sqlalchemy.orm import Session
+from tenacity import stop_after_attempt, wait_fixed, wait_none
+
+import saga
+from saga import Abort, Orchestrator, Parallel, Retry, Saga, Step, Value
+
+QUICK = Retry(stop=stop_after_attempt(3), wait=wait_fixed(0.05))
+ONCE = Retry.none()
+SHORT = timedelta(seconds=1)
+
+TABLES = """
+    CREATE TABLE IF NOT EXISTS effect (id serial PRIMARY KEY, saga text, step text, undo boolean, attempt int, key text,
+                                       seen text, at timestamptz DEFAULT clock_timestamp());
+    CREATE TABLE IF NOT EXISTS gate (name text PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS account (owner text PRIMARY KEY, amount int CHECK (amount >= 0));
+"""
+
+
+def plain_url() -> str:
+    return os.environ["SAGA_DATABASE_URL"].replace("+psycopg", "")
+
+
+def note(seen: Any = None) -> saga.Current:
+    """Write down that this attempt runs."""
+    current = saga.current()
+    assert current is not None
+    with psycopg.connect(plain_url(), autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO effect (saga, step, undo, attempt, key, seen) VALUES (%s, %s, %s, %s, %s, %s)",
+            (
+                str(current.saga_id),
+                current.step,
+                current.compensating,
+                current.attempt,
+                current.idempotency_key,
+                repr(seen),
+            ),
+        )
+    return current
+
+
+def await_gate(name: str) -> None:
+    """Wait until the test opens a gate."""
+    while True:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(plain_url(), autocommit=True) as connection:
+            while not connection.execute("SELECT FROM gate WHERE name = %s", (name,)).fetchall():
+                time.sleep(0.01)
+            return
+        time.sleep(0.05)
+
+
+def play(script: dict[str, Any], seen: Any = None) -> Any:
+    """Do what the script says of this attempt."""
+    current = note(seen)
+    words = script.get(f"undo:{current.step}" if current.compensating else current.step, "ok")
+    words = words if isinstance(words, list) else [words]
+    word, _, detail = words[min(current.attempt, len(words)) - 1].partition(" ")
+    if word == "fail":
+        raise RuntimeError(detail or "it failed")
+    if word == "abort":
+        raise Abort(detail or "refused")
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "wait":
+        await_gate(detail)
+    return f"{current.step}-{current.attempt}"
+
+
+class Odd:
+    """Nothing that JSON knows."""
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot be pickled")
+
+
+@shared_task(name="acceptance.shared")
+def shared(script: dict[str, Any]) -> Any:
+    return play(script)
+
+
+def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
+    """The app with its tasks and sagas."""
+    app = Celery("acceptance", broker=broker_url)
+    app.conf.update(
+        saga_database_url=database_url,
+        task_default_queue=queue,
+        broker_connection_retry_on_startup=True,
+        saga_failover_grace=float(os.environ.get("GRACE", "0")),
+        task_routes={"acceptance.routed": {"queue": f"{queue}.routed"}},
+    )
+    task = functools.partial(app.task, shared=False)
+
+    @task(name="acceptance.act")
+    def act(script: dict[str, Any]) -> Any:
+        return play(script)
+
+    @task(name="acceptance.undo")
+    def undo(script: dict[str, Any], action_key: str, result: Any, error: str) -> Any:
+        return play(script, (action_key, result, error))
+
+    @task(name="acceptance.routed")
+    def routed(script: dict[str, Any]) -> Any:
+        return play(script)
+
+    @task(name="acceptance.retrying", bind=True)
+    def retrying(self: Any, script: dict[str, Any]) -> Any:
+        try:
+            return play(script)
+        except RuntimeError as error:
+            raise self.retry(exc=error, countdown=0.1) from error
+
+    @task(name="acceptance.autoretrying", autoretry_for=(RuntimeError,), retry_kwargs={"countdown": 0})
+    def autoretrying(script: dict[str, Any]) -> Any:
+        return play(script)
+
+    @task(name="acceptance.price")
+    def price(amount: Decimal) -> Decimal:
+        return amount * 2
+
+    @task(name="acceptance.mail")
+    def mail(to: str, kind: str, total: Decimal) -> list[str]:
+        return [to, kind, f"{type(total).__name__} {total}"]
+
+    @task(name="acceptance.odd")
+    def odd() -> Any:
+        return Odd()
+
+    @task(name="acceptance.unspeakable")
+    def unspeakable() -> Any:
+        raise Unspeakable
+
+    @task(name="acceptance.deposit")
+    def deposit(owner: str, amount: int, script: dict[str, Any], connection: Any) -> int:
+        found = connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO account VALUES (:owner, :amount) ON CONFLICT (owner) DO UPDATE "
+                "SET amount = account.amount + :amount RETURNING amount"
+            ),
+            {"owner": owner, "amount": amount},
+        ).scalar_one()
+        play(script)
+        return int(found)
+
+    @task(name="acceptance.withdraw")
+    def withdraw(owner: str, amount: int, session: Session) -> None:
+        session.execute(
+            sqlalchemy.text("UPDATE account SET amount = amount - :amount WHERE owner = :owner"),
+            {"owner": owner, "amount": amount},
+        )
+        session.commit()
+
+    def step(name: str, task: Any = act, **options: Any) -> Step:
+        options.setdefault("compensate", undo)
+        options.setdefault("retry", QUICK)
+        options.setdefault("compensate_retry", QUICK)
+        options.setdefault("timeout", timedelta(seconds=20))
+        return Step(task, name=name, **options)
+
+    def forward(name: str, **options: Any) -> Step:
+        return Step(act, name=name, timeout=timedelta(seconds=20), **{"retry": QUICK, **options})
+
+    patient = Retry(stop=stop_after_attempt(2), wait=wait_fixed(3600))
+    at_once = Retry(stop=stop_after_attempt(4), wait=wait_none())
+    sagas = [
+        Saga("sequence", step("a"), step("b"), step("c")),
+        Saga("parallel", step("a"), Parallel(step("b"), [step("c"), step("d")]), step("e")),
+        Saga("pivoted", step("a"), forward("p", pivot=True), forward("z")),
+        Saga("slow", step("a"), step("b", timeout=SHORT, retry=ONCE), step("c")),
+        Saga("slow_twice", step("a"), step("b", timeout=SHORT, retry=Retry(stop=stop_after_attempt(2), wait=wait_none()))),
+        Saga("patient", step("a"), step("b", retry=patient)),
+        Saga("celery_retry", step("a", retrying), step("b", autoretrying), step("c", shared)),
+        Saga("routed", step("a"), step("b", routed), step("c")),
+        Saga("sturdy", step("a", retry=at_once, compensate_retry=at_once), step("b", retry=ONCE)),
+        Saga("odd", step("a"), Step(odd, compensate=undo, retry=QUICK)),
+        Saga("unspeakable", Step(unspeakable, compensate=None, retry=ONCE)),
+        Saga("typed",
+             Step(price, compensate=None),
+             Step(mail, compensate=None, bind={"to": "input.email", "kind": Value("sold"), "total": "price"})),
+        Saga("bank",
+             Step(deposit, transactional=True, compensate=withdraw, retry=QUICK, compensate_retry=QUICK),
+             step("b", retry=ONCE)),
+    ]  # fmt: skip
+    return Orchestrator(app, sagas=sagas)
+
+
+if "ACCEPTANCE_QUEUE" in os.environ:
+    orchestrator = build(
+        os.environ["CELERY_BROKER_URL"], os.environ["SAGA_DATABASE_URL"], os.environ["ACCEPTANCE_QUEUE"]
+    )
+    app = orchestrator.app

@@ -1,0 +1,96 @@
+"""A saga log without workers: its progress is driven by hand, statement by statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from celery import Celery
+
+from saga import Orchestrator, Parallel, Saga, Step
+from saga.attempts import Attempts, Run
+from saga.engine import Engine
+from saga.handle import Handle
+from saga.outcome import Success
+
+app = Celery("integration", broker="memory://")
+
+
+@app.task(shared=False)
+def act() -> Any: ...
+
+
+@app.task(shared=False)
+def undo() -> Any: ...
+
+
+def step(name: str, **options: Any) -> Step:
+    return Step(act, name=name, compensate=undo, **options)
+
+
+SEQUENCE = Saga("sequence", step("a"), step("b"), step("c"), step("d"))
+FORKED = Saga("forked", step("a"), Parallel(step("b"), step("c")), step("d"))
+SAGAS = [SEQUENCE, FORKED]
+
+
+def always() -> bool:
+    return True
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class Bench:
+    """An orchestrator whose messages go nowhere, and workers of it in this process."""
+
+    orchestrator: Orchestrator
+    url: str
+    published: list[Any]
+
+    @property
+    def engine(self) -> Engine:
+        return self.orchestrator.engine
+
+    def worker(self, number: int = 1) -> Attempts:
+        """A worker of that number, with an engine of its own as another process would have."""
+        engine = Engine(self.orchestrator.database, self.engine.catalog, self.published.extend)
+        return Attempts(engine, lambda: number, inline_wait=1.0)
+
+    def start(self, saga: Saga = SEQUENCE, **options: Any) -> Handle:
+        return self.orchestrator.start(saga, {}, **options)
+
+    def claimed(self, handle: Handle, lane: str = "main", worker: Attempts | None = None) -> Run:
+        run = (worker or self.worker()).claim(handle.id, lane)
+        assert run is not None
+        return run
+
+    def finish(self, worker: Attempts, run: Run | None) -> None:
+        """Let every attempt that follows succeed."""
+        while run is not None:
+            run = worker.record(run, Success(run.step), always)
+
+    def sql(self, statement: str, *parameters: Any) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A session of its own, in a transaction from its first statement on."""
+        return psycopg.connect(self.url)
+
+
+@pytest.fixture
+def bench(database_url: str) -> Iterator[Bench]:
+    own = Celery("integration", broker="memory://", set_as_current=False)
+    for task in (act, undo):
+        own.task(task.run, name=task.name, shared=False)
+    orchestrator = Orchestrator(own, sagas=SAGAS, database_url=database_url)
+    published: list[Any] = []
+    orchestrator.engine.publish = published.extend
+    yield Bench(orchestrator, database_url.replace("+psycopg", ""), published)
+    orchestrator.close()
