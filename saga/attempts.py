@@ -295,6 +295,10 @@ class Attempts:
         self.running.pop(run.claim.token, None)
         self.engine.remember(run.saga_id, run.state)
 
+    def abandon(self, run: Run) -> None:
+        """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
+        self.running.pop(run.claim.token, None)
+
     def _write_or_find(self, draft: Draft) -> Written | None:
         try:
             return self.engine.write(draft)

@@ -6,6 +6,7 @@ Statements run on psycopg connections in autocommit: one statement, one round tr
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -130,7 +131,10 @@ class Database:
 
     def _connect(self) -> Any:
         try:
-            return self.engine.raw_connection()
+            while _is_stale(connection := self.engine.raw_connection()):
+                connection.invalidate()
+                connection.close()
+            return connection
         except DBAPIError as error:
             raise not_ready(self, error.orig or error) from None
 
@@ -146,6 +150,13 @@ class Database:
         engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+
+
+def _is_stale(connection: Any) -> bool:
+    """Whether a pooled connection broke while it was idle: only then is there something to read. Costs no round trip."""
+    poll = select.poll()
+    poll.register(connection.driver_connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Held:

@@ -24,7 +24,7 @@ from saga.commands import RunStep
 from saga.database import Database, Link
 from saga.definition import Saga
 from saga.errors import DatabaseNotReady, SagaNotFound
-from saga.events import AttemptEvent, AttemptStarted, CompensateRequested, Entry, Event, Request
+from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
 from saga.log import NewStatus
 from saga.machine import State, check, decide, replay
 from saga.outline import Outline
@@ -73,11 +73,13 @@ class Draft:
     """An event and all that follows from it, ready to be appended after ``state``.
 
     Attributes:
+        after: the state with the first of the events.
         kept: the attempt that the writer starts in the same statement and goes on with.
     """
 
     subject: Subject
     state: State
+    after: State
     events: tuple[Event, ...]
     worker: int | None
     changes: Changes
@@ -128,7 +130,7 @@ class Engine:
         changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
                        claim.token if claim else None)  # fmt: skip
         events = (event,) if kept is None else (event, start_of(subject.saga, kept))
-        return Draft(subject, state, events, worker, changes, _status_change(state, after), kept)
+        return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept)
 
     def write(self, draft: Draft, link: Link | None = None) -> Written | None:
         """Append a draft; ``None`` when another entry has come before it.
@@ -159,9 +161,14 @@ class Engine:
         return self._written(draft, entries[0].at)
 
     def _written(self, draft: Draft, at: datetime) -> Written:
-        seq = draft.state.seq
+        state, seq = draft.state, draft.state.seq
         entries = [Entry(seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
-        state = replay(draft.subject.outline, entries, draft.state)
+        if isinstance(draft.events[0], AttemptSucceeded):
+            # The draft knew all but the time, which a success does not need.
+            state = draft.after
+            state.at = at
+            entries = entries[1:]
+        state = replay(draft.subject.outline, entries, state)
         signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, state)
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
 

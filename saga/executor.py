@@ -72,7 +72,14 @@ class Executor:
         with self._database.hold():
             run = self._attempts.claim(saga_id, lane)
             while run is not None:
-                run = self._wake(run) if run.held is not None else self._perform(run, carrier, may_continue)
+                run = self._advance(run, carrier, may_continue)
+
+    def _advance(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
+        try:
+            return self._wake(run) if run.held is not None else self._perform(run, carrier, may_continue)
+        except BaseException:
+            self._attempts.abandon(run)
+            raise
 
     def _wake(self, run: Run) -> Run | None:
         assert run.held is not None

@@ -22,6 +22,7 @@ from saga.database import Database
 logger = logging.getLogger("saga")
 
 _KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+_LOOK_EVERY = 0.5
 _RECONNECT_EVERY = 0.5
 
 
@@ -38,6 +39,7 @@ class Liveness:
         self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._schema = database.schema
         self._connection: psycopg.Connection[tuple[int]] | None = None
+        self._watcher: threading.Thread | None = None
         self._worker: int | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -58,15 +60,16 @@ class Liveness:
     def stop(self) -> None:
         """Let the lock go."""
         self._stopping.set()
-        if self._connection is not None:
-            self._connection.close()
+        if self._watcher is not None:
+            self._watcher.join(timeout=2 * _LOOK_EVERY)
 
     def _begin(self) -> int:
         connection = self._connect()
         row = connection.execute(f"SELECT nextval('{self._schema}.worker_id')".encode()).fetchone()
         assert row is not None
         self._hold(connection, row[0])
-        threading.Thread(target=self._watch, args=(row[0],), name="saga-liveness", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, args=(row[0],), name="saga-liveness", daemon=True)
+        self._watcher.start()
         return row[0]
 
     def _connect(self) -> psycopg.Connection[tuple[int]]:
@@ -81,7 +84,7 @@ class Liveness:
         self._connection = connection
 
     def _watch(self, worker: int) -> None:
-        """Take the lock again whenever its connection breaks."""
+        """Take the lock again whenever its connection breaks; let it go at the end."""
         while not self._stopping.is_set():
             if self._connection is not None and self._is_open(self._connection):
                 continue
@@ -90,12 +93,16 @@ class Liveness:
                 logger.info("worker %s: the liveness lock is held again", worker)
             except psycopg.Error:
                 self._stopping.wait(_RECONNECT_EVERY)
+        if self._connection is not None:
+            self._connection.close()
 
     @staticmethod
     def _is_open(connection: psycopg.Connection[tuple[int]]) -> bool:
-        """Wait until something comes from the server, up to a few seconds; whether the connection still stands."""
+        """Wait a while for something from the server, which comes when it ends; whether the connection still stands."""
         try:
-            if select.select([connection.fileno()], [], [], 5.0)[0]:
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            if poll.poll(_LOOK_EVERY * 1000):
                 connection.execute("SELECT 1")
             return not connection.closed
         except (psycopg.Error, OSError, ValueError):

@@ -66,7 +66,8 @@ class Stack:
             lock = FolderLock(self.folder)
             lock.acquire()
             resources.callback(lock.release)
-            resources.callback(self.postgres.stop)
+            # What is thrown away anyway need not be written to disk first, which can take half a minute.
+            resources.callback(self.postgres.stop, mode="immediate" if self._temporary else "fast")
             resources.callback(self.broker.stop)
             self.broker.spawn()
             self.postgres.start()
