@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,18 @@ class Bench:
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    def until(self, question: Callable[[], Any], what: str) -> None:
+        """Wait until the answer is true."""
+        limit = time.monotonic() + 10
+        while not question():
+            assert time.monotonic() < limit, f"waited in vain for {what}"
+            time.sleep(0.005)
+
+    def until_blocked(self) -> None:
+        """Wait until a session of this database waits for another's lock."""
+        query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        self.until(lambda: self.sql(query), "a session that waits for a lock")
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A session of its own, in a transaction from its first statement on."""

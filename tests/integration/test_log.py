@@ -18,12 +18,6 @@ from saga.outcome import Failure, Interruption, Success
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 
 
-def wait_until_blocked(bench: Bench, pid: int) -> None:
-    """Wait until a session waits for another's lock."""
-    while not bench.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'", pid):
-        pass
-
-
 @contextmanager
 def statements(bench: Bench) -> Iterator[list[str]]:
     """Every statement that goes to the database meanwhile."""
@@ -143,7 +137,7 @@ def test_two_sessions_at_one_place_one_waits_and_loses(bench: Bench) -> None:
     assert log.append(Link(first, "saga"), handle.id, 2, [event], None) is not None
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(log.append, Link(second, "saga"), handle.id, 2, [event], None)
-        wait_until_blocked(bench, second.info.backend_pid)
+        bench.until_blocked()
         first.commit()
         assert waiting.result(10) is None
     first.close()
@@ -156,7 +150,7 @@ def test_a_loser_whose_winner_rolls_back_wins(bench: Bench) -> None:
     log.append(Link(first, "saga"), handle.id, 2, [Paused()], None)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(log.append, Link(second, "saga"), handle.id, 2, [Paused()], None)
-        wait_until_blocked(bench, second.info.backend_pid)
+        bench.until_blocked()
         first.rollback()
         assert waiting.result(10) is not None
     first.close()
@@ -213,10 +207,7 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
     log.append(Link(blocker, "saga"), handle.id, entries + 1, [Paused()], None)
     with ThreadPoolExecutor() as pool:
         claim = pool.submit(bench.worker(2).claim, handle.id, "main/b")
-        while not bench.sql(
-            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ):
-            pass
+        bench.until_blocked()
         blocker.commit()
         run = claim.result(10)
     assert run is not None
@@ -381,10 +372,7 @@ def test_a_key_whose_transaction_commits_is_found_after_the_wait(bench: Bench) -
         first = bench.start(key="k", connection=connection)
         with ThreadPoolExecutor() as pool:
             second = pool.submit(bench.start, key="k")
-            while not bench.sql(
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            ):
-                pass
+            bench.until_blocked()
             connection.commit()
             assert second.result(10) == first
 

@@ -1,0 +1,342 @@
+"""The relay and liveness, look by look, without waiting for anything but events."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psycopg
+import pytest
+
+from saga import Status, work
+from saga.config import Settings
+from saga.database import Link
+from saga.liveness import Liveness, lock_class
+from saga.outcome import Failure, Success
+from saga.relay import Relay
+from saga.work import Dispatch, Ping
+from tests.integration.conftest import Bench, always, never
+
+
+def relay(bench: Bench, grace: float = 0.0) -> tuple[Relay, list[Dispatch | Ping]]:
+    sent: list[Dispatch | Ping] = []
+    return Relay(bench.orchestrator.database, sent.extend, interval=0.05, grace=grace), sent
+
+
+def lanes(messages: list[Dispatch | Ping]) -> list[str]:
+    return [message.lane for message in messages if isinstance(message, Dispatch)]
+
+
+def look_until_gone(one: Relay, sent: list[Dispatch | Ping]) -> None:
+    """Look again until a worker has been found gone."""
+    limit = time.monotonic() + 10
+    while not lanes(sent) and time.monotonic() < limit:
+        one.tick()
+
+
+def test_work_that_is_due_is_sent_once(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start(delay=60)
+    one.tick()
+    assert lanes(sent) == []
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    one.tick()
+    one.tick()
+    assert lanes(sent) == ["main"]
+
+
+def test_a_start_in_a_callers_transaction_is_sent_after_its_commit(bench: Bench) -> None:
+    one, sent = relay(bench)
+    with bench.connect() as connection:
+        bench.start(connection=connection)
+        one.tick()
+        assert lanes(sent) == []
+        connection.commit()
+    one.tick()
+    assert lanes(sent) == ["main"]
+
+
+def test_an_attempt_past_its_deadline_is_ended_and_offered(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle = bench.start()
+    bench.claimed(handle)
+    hold_lock(bench, 1)
+    bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    one.tick()
+    assert lanes(sent) == ["main"]
+    assert handle.log()[-1].kind == "attempt_timed_out"
+    assert bench.sql("SELECT worker, attempt FROM saga.work") == [(None, None)]
+
+
+def test_an_attempt_still_in_time_is_looked_at_again_at_its_deadline(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle = bench.start()
+    bench.claimed(handle)
+    hold_lock(bench, 1)
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    one.tick()
+    assert lanes(sent) == []
+    assert len(handle.log()) == 2
+    assert bench.sql("SELECT due_at > now() + interval '4 min' FROM saga.work") == [(True,)]
+
+
+def test_the_next_claimer_asks_the_policy_after_a_timeout(bench: Bench) -> None:
+    one, _ = relay(bench)
+    handle = bench.start()
+    bench.claimed(handle)
+    hold_lock(bench, 1)
+    bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    one.tick()
+    worker = bench.worker(2)
+    assert worker.claim(handle.id, "main") is None  # it waits for its retry now
+    assert handle.log()[-1].kind == "step_failed"
+    assert handle.log()[-1].data["outcome"] == "retry"
+    assert handle.steps()["a"].status == "waiting"
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    run = bench.claimed(handle, worker=worker)
+    assert run.attempt == 2
+
+
+def test_a_worker_without_its_lock_is_gone_after_two_looks(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle = bench.start()
+    bench.claimed(handle)
+    one.tick()
+    assert lanes(sent) == []
+    look_until_gone(one, sent)
+    assert handle.log()[-1].kind == "attempt_lost"
+    run = bench.claimed(handle, worker=bench.worker(2))
+    assert (run.attempt, run.track.losses) == (2, 1)
+
+
+def test_a_worker_that_holds_or_awaits_its_lock_is_alive(bench: Bench) -> None:
+    one, sent = relay(bench)
+    for number in (1, 2):
+        bench.claimed(bench.start(), worker=bench.worker(number))
+    hold_lock(bench, 1)
+    await_lock(bench, 2)
+    with bench.orchestrator.database.link() as link:
+        assert work.absent_workers(link, lock_class("saga")) == []
+    one.tick()
+    assert lanes(sent) == []
+
+
+def test_no_worker_is_declared_lost_soon_after_the_server_started(bench: Bench) -> None:
+    one, sent = relay(bench, grace=3600)
+    bench.claimed(bench.start())
+    started = time.monotonic()
+    while time.monotonic() < started + 1:
+        one.tick()
+    assert lanes(sent) == []
+
+
+def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle, worker = bench.start(), bench.worker()
+    run = worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("x")), always)
+    assert run is not None
+    assert run.held is not None
+    look_until_gone(one, sent)
+    again = bench.claimed(handle, worker=bench.worker(2))
+    assert again.attempt == 2
+    assert worker.wake(run) is None
+
+
+def test_only_one_process_is_the_relay_at_a_time(bench: Bench) -> None:
+    one, _ = relay(bench)
+    assert one.tick()
+    with bench.connect() as other:
+        assert work.become_relay(Link(other, "saga"), one._key)
+        assert not one.tick()
+    assert one.tick()
+
+
+def test_a_message_is_out_only_after_its_row_can_be_claimed(bench: Bench) -> None:
+    handle = bench.start(delay=0.0)
+    bench.sql("UPDATE saga.work SET sent = NULL")
+    claimed = []
+
+    def claim_at_once(messages: list[Dispatch | Ping]) -> None:
+        claimed.extend(bench.worker().claim(handle.id, lane) for lane in lanes(messages))
+
+    Relay(bench.orchestrator.database, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
+    assert [run is not None for run in claimed] == [True]
+
+
+def test_a_lost_message_is_found_by_a_ping_that_came_through(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '10 s'")
+    one.tick()
+    pings = [message for message in sent if isinstance(message, Ping)]
+    assert len(pings) == 1
+    one.tick()
+    assert len(sent) == 1  # one ping is out; nothing is known yet
+    with bench.orchestrator.database.link() as link:
+        work.see_ping(link, pings[0].queue, pings[0].number)
+    one.tick()
+    assert lanes(sent) == ["main"]
+    assert bench.sql("SELECT dispatches FROM saga.work") == [(2,)]
+
+
+def test_a_backlog_that_delays_the_ping_makes_no_duplicates(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
+    for _ in range(5):
+        one.tick()
+        bench.sql("UPDATE saga.ping SET sent_at = sent_at - interval '2 min'")
+    assert lanes(sent) == []
+    assert len(sent) == 5  # each replaced after its time, none of them seen
+
+
+def test_an_older_ping_proves_nothing(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
+    one.tick()
+    bench.sql("UPDATE saga.ping SET sent_at = sent_at - interval '2 min'")
+    one.tick()
+    first = sent[0]
+    assert isinstance(first, Ping)
+    with bench.orchestrator.database.link() as link:
+        work.see_ping(link, first.queue, first.number)
+    one.tick()
+    assert lanes(sent) == []
+
+
+def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
+    handle, worker = bench.start(), bench.worker(4)
+    run = bench.claimed(handle, worker=worker)
+    worker.abandon(run)
+    with bench.orchestrator.database.link() as link:
+        assert work.owned_tokens(link, 4) == [run.claim.token]
+        freed = work.free_unrun(link, 4, [run.claim.token])
+    assert lanes(list(freed)) == ["main"]
+    again = bench.claimed(handle, worker=bench.worker(5))
+    assert (again.attempt, again.track.uncounted) == (2, 1)
+
+
+def test_a_parked_lane_is_offered_again_ever_later(bench: Bench) -> None:
+    handle = bench.start()
+    for expected in (1, 2, 4):
+        with bench.orchestrator.database.link() as link:
+            work.park(link, handle.id, "main", "nobody knows it")
+        assert bench.sql("SELECT round(extract(epoch FROM due_at - now())), problem, sent FROM saga.work") == [
+            (expected, "nobody knows it", None)
+        ]
+        bench.sql("UPDATE saga.work SET due_at = now()")
+
+
+def test_a_lane_taken_up_again_after_parking_has_no_problem(bench: Bench) -> None:
+    handle = bench.start()
+    with bench.orchestrator.database.link() as link:
+        work.park(link, handle.id, "main", "nobody knows it")
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    worker = bench.worker()
+    run = bench.claimed(handle, worker=worker)
+    assert bench.sql("SELECT problem FROM saga.work") == [(None,)]
+    assert worker.record(run, Success(None), never) is None
+    assert handle.status == Status.RUNNING
+
+
+# --- liveness ---------------------------------------------------------------------------------------------------------
+
+
+def liveness(bench: Bench) -> Liveness:
+    return Liveness(bench.orchestrator.database, Settings.load({}, database_url=bench.url))
+
+
+def alive(bench: Bench, worker: int) -> bool:
+    return bool(
+        bench.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND objsubid = 2 AND granted "
+                  "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())", worker)
+    )  # fmt: skip
+
+
+def test_each_worker_process_has_a_number_and_a_lock(bench: Bench) -> None:
+    first, second = liveness(bench), liveness(bench)
+    assert first.worker() != second.worker()
+    assert alive(bench, first.worker())
+    first.stop()
+    second.stop()
+    bench.until(lambda: not alive(bench, first.worker()), "the lock's end")
+
+
+def test_a_lock_whose_connection_breaks_is_taken_again(bench: Bench) -> None:
+    one = liveness(bench)
+    number = one.worker()
+    before = one._connection
+    bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgsaga liveness' "
+              "AND datname = current_database()")  # fmt: skip
+    bench.until(lambda: one._connection is not before and alive(bench, number), "the lock, taken again")
+    assert one.worker() == number
+    one.stop()
+
+
+_FORKS = """
+import os, sys, time
+from saga.config import Settings
+from saga.database import Database
+from saga.liveness import Liveness
+settings = Settings.load({}, database_url=sys.argv[1])
+one = Liveness(Database(settings), settings)
+number = one.worker()
+if os.fork() == 0:
+    time.sleep(60)
+print(number, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_fork_does_not_keep_a_dead_worker_alive(bench: Bench) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _FORKS, bench.url], stdout=subprocess.PIPE, start_new_session=True)
+    assert parent.stdout is not None
+    number = int(parent.stdout.readline())
+    try:
+        assert alive(bench, number)
+        parent.kill()
+        parent.wait()
+        bench.until(lambda: not alive(bench, number), "the lock's end")
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.stdout.close()
+
+
+_held: list[psycopg.Connection[tuple[object, ...]]] = []
+
+
+@pytest.fixture(autouse=True)
+def _release() -> object:
+    yield
+    while _held:
+        _held.pop().close()
+
+
+def hold_lock(bench: Bench, worker: int) -> None:
+    """Be that worker's liveness connection."""
+    connection = psycopg.connect(bench.url, autocommit=True)
+    connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class("saga"), worker))
+    _held.append(connection)
+
+
+def await_lock(bench: Bench, worker: int) -> None:
+    """Be that worker's new connection, waiting while the old session lingers."""
+    hold_lock(bench, worker)
+    connection = psycopg.connect(bench.url, autocommit=True)
+    waiting = threading.Thread(target=_wait_for_lock, args=(connection, worker), daemon=True)
+    waiting.start()
+    _held.insert(0, connection)
+    bench.until_blocked()
+
+
+def _wait_for_lock(connection: psycopg.Connection[tuple[object, ...]], worker: int) -> None:
+    with contextlib.suppress(psycopg.Error):
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class("saga"), worker))
