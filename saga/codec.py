@@ -22,6 +22,7 @@ from saga.errors import ResultError
 JSON = Any
 """A JSON value as Python's ``json`` module reads it."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -36,6 +37,8 @@ def encode(value: object, annotation: Any = Any) -> JSON:
         Unencodable: it has none.
     """
     try:
+        if value is None:
+            return None
         if annotation is Any or annotation is None:
             return to_jsonable_python(value)
         return adapter(annotation).dump_python(value, mode="json", warnings=False)
@@ -61,8 +64,8 @@ def dumps(value: JSON, limit: int | None = None) -> str:
         Unencodable: Postgres refuses such a text, or it is longer than ``limit`` bytes.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
+        text = _encode(value)
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise Unencodable("it holds half a surrogate pair, which is no text") from None
     except (ValueError, TypeError, RecursionError) as error:
@@ -82,6 +85,8 @@ def result_json(value: object, annotation: Any, limit: int) -> JSON:
     Raises:
         ResultError: it cannot be stored.
     """
+    if value is None:
+        return None
     try:
         encoded = encode(value, annotation)
         dumps(encoded, limit)

@@ -9,7 +9,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import psycopg
 import sqlalchemy
 from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from saga.config import Settings, postgres_url
 from saga.errors import DatabaseNotReady
@@ -25,8 +26,8 @@ Row = tuple[Any, ...]
 
 
 @lru_cache(maxsize=512)
-def _text(statement: str, schema: str) -> str:
-    return statement.replace("{s}", schema)
+def _text(statement: str, schema: str) -> bytes:
+    return statement.replace("{s}", schema).encode()
 
 
 class Link:
@@ -43,11 +44,12 @@ class Link:
         text = _text(statement, self.schema)
         connection = self.connection
         if isinstance(connection, psycopg.Connection):
-            cursor = connection.execute(text.encode(), params)
-            return cursor.fetchall() if cursor.description else []
+            cursor = connection.execute(text, params)
+            # Not cursor.description, which builds an object for each column.
+            return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         if isinstance(connection, sqlalchemy.orm.Session):
             connection = connection.connection()
-        result = connection.exec_driver_sql(text, dict(params))
+        result = connection.exec_driver_sql(text.decode(), dict(params))
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
@@ -93,43 +95,26 @@ class Database:
             connect_args=options,
         )
 
-    @contextmanager
-    def link(self) -> Iterator[Link]:
+    def link(self) -> AbstractContextManager[Link]:
         """A connection in autocommit. After any exception it is thrown away: what it last did is unknown."""
-        held = getattr(self._local, "held", None)
-        if held is not None:
-            yield from self._use_held(held)
-            return
-        connection = self._connect()
-        try:
-            yield Link(connection.driver_connection, self.schema)
-        except BaseException:
-            connection.invalidate()
-            raise
-        finally:
-            connection.close()
-
-    def _use_held(self, held: _Held) -> Iterator[Link]:
-        if held.connection is None:
-            held.connection = self._connect()
-        try:
-            yield Link(held.connection.driver_connection, self.schema)
-        except BaseException:
-            held.drop()
-            raise
+        return getattr(self._local, "held", None) or _Borrowed(self)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Keep one connection for all that this thread does meanwhile."""
-        held = self._local.held = _Held()
+        held = self._local.held = _Held(self)
         try:
             yield
         finally:
             self._local.held = None
-            if held.connection is not None:
-                held.connection.close()
+            held.close()
 
-    def _connect(self) -> Any:
+    def connect(self) -> PoolProxiedConnection:
+        """Borrow a connection from the pool.
+
+        Raises:
+            DatabaseNotReady: the database does not answer.
+        """
         try:
             while _is_stale(connection := self.engine.raw_connection()):
                 connection.invalidate()
@@ -160,16 +145,40 @@ def _is_stale(connection: Any) -> bool:
 
 
 class _Held:
-    __slots__ = ("connection",)
+    """A connection that is kept from use to use, until something goes wrong with it."""
 
-    def __init__(self) -> None:
-        self.connection: Any = None
+    __slots__ = ("_connection", "_database", "_link")
 
-    def drop(self) -> None:
-        if self.connection is not None:
-            self.connection.invalidate()
-            self.connection.close()
-            self.connection = None
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: PoolProxiedConnection | None = None
+        self._link: Link | None = None
+
+    def __enter__(self) -> Link:
+        if self._link is None:
+            self._connection = self._database.connect()
+            self._link = Link(self._connection.driver_connection, self._database.schema)
+        return self._link
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._connection is not None:
+            self._connection.invalidate()
+            self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._link = None
+
+
+class _Borrowed(_Held):
+    """A connection for one use."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        super().__exit__(kind, *rest)
+        self.close()
 
 
 def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:

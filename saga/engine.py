@@ -26,7 +26,7 @@ from saga.definition import Saga
 from saga.errors import DatabaseNotReady, SagaNotFound
 from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
 from saga.log import NewStatus
-from saga.machine import State, check, decide, replay
+from saga.machine import State, check, decide, extend, replay
 from saga.outline import Outline
 from saga.plan import dispatches, next_inline, plan
 from saga.work import Changes, Dispatch
@@ -161,14 +161,15 @@ class Engine:
         return self._written(draft, entries[0].at)
 
     def _written(self, draft: Draft, at: datetime) -> Written:
-        state, seq = draft.state, draft.state.seq
+        seq = draft.state.seq
         entries = [Entry(seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
         if isinstance(draft.events[0], AttemptSucceeded):
-            # The draft knew all but the time, which a success does not need.
+            # The draft lacks only the time, which a success does not need.
             state = draft.after
             state.at = at
-            entries = entries[1:]
-        state = replay(draft.subject.outline, entries, state)
+            extend(draft.subject.outline, state, entries[1:])
+        else:
+            state = replay(draft.subject.outline, entries, draft.state)
         signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, state)
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
 

@@ -7,11 +7,9 @@ the attempt that follows, if it may be run here.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import traceback as tracebacks
 from collections.abc import Callable
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,7 +25,7 @@ from saga.attempts import Attempts, Run
 from saga.binding import BindingError, Values, arguments
 from saga.codec import clean_text, result_json
 from saga.config import Settings
-from saga.context import Current, action_key, reset_current, set_current, undo_key
+from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.database import Link
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success
@@ -123,17 +121,16 @@ class Executor:
         task_id = str(uuid4())
         own = action_key(run.saga_id, run.step)
         key = undo_key(run.saga_id, run.step) if run.undo else own
-        current = Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
+        attempt = Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
         request = {
             "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
             "retries": run.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
-            "headers": {}, "argsrepr": "()", "kwargsrepr": _REDACTED, "saga": current,
+            "headers": {}, "argsrepr": "()", "kwargsrepr": _REDACTED, "saga": attempt,
             "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
         }  # fmt: skip
-        context = set_current(current)
+        context = set_current(attempt)
         try:
-            with _redacted():
-                traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
+            traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
         except Reject as error:
             return _refused(error)
         finally:
@@ -270,23 +267,12 @@ def _limit(connection: sqlalchemy.Connection, timeout: float) -> None:
 
 # --- Celery's log lines show no payload -------------------------------------------------------------------------------
 
-_hiding = threading.local()
-
 
 class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(_hiding, "on", False) and isinstance(record.args, dict) and "return_value" in record.args:
+        if isinstance(record.args, dict) and "return_value" in record.args and current() is not None:
             record.args = {**record.args, "return_value": _REDACTED}
         return True
 
 
 logging.getLogger("celery.app.trace").addFilter(_Redaction())
-
-
-@contextmanager
-def _redacted():  # type: ignore[no-untyped-def]
-    _hiding.on = True
-    try:
-        yield
-    finally:
-        _hiding.on = False

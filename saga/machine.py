@@ -25,7 +25,7 @@ timeout or a lost worker ended is ``undecided`` until someone who has the defini
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
@@ -250,7 +250,9 @@ class State:
 
     def copy(self) -> State:
         """A state that can go on without changing this one."""
-        return replace(self, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        new = object.__new__(State)
+        new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        return new
 
     def results(self) -> dict[str, Any]:
         """The results of the settled steps, as JSON."""
@@ -274,10 +276,15 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
     """
     outline = definition.outline
     state = state.copy() if state else State(dict.fromkeys(outline.steps, _NOTHING_YET))
+    extend(outline, state, entries)
+    return state
+
+
+def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
+    """Take entries into a state that nobody else has seen."""
     for entry in entries:
         _apply(outline, state, entry)
         state.seq, state.at = entry.seq, entry.at
-    return state
 
 
 def decide(definition: Defined, state: State) -> tuple[Command, ...]:
