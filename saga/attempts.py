@@ -283,6 +283,7 @@ class Attempts:
             draft = self.engine.draft(run.subject, run.state, event, run.claim)
             written = self._write_or_find(draft)
             if written is not None:
+                self.engine.follow_up(draft, written)
                 run.state, run.started_at, run.clock, run.held = written.state, written.at, time.monotonic(), None
                 return run
             back_off(tries)
@@ -381,7 +382,7 @@ class Attempts:
 
     def _go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
         run.state = written.state
-        self.engine.publish(written.dispatches)
+        self.engine.follow_up(draft, written)
         following = self._following(run, draft, written)
         if following is None:
             self.forget(run)

@@ -170,8 +170,12 @@ class Engine:
             extend(draft.subject.outline, state, entries[1:])
         else:
             state = replay(draft.subject.outline, entries, draft.state)
-        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, state)
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
+
+    def follow_up(self, draft: Draft, written: Written) -> None:
+        """Tell the rest of the world what is committed now: send the messages that are owed, and the signals."""
+        self.publish(written.dispatches)
+        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, written.state)
 
     def _use(self, link: Link | None) -> AbstractContextManager[Link]:
         return self.database.link() if link is None else nullcontext(link)
@@ -189,9 +193,10 @@ class Engine:
         state = self.read(subject)
         for tries in range(_REQUEST_TRIES):
             check(str(subject), subject.outline, state, request)
-            written = self._write_request(self.draft(subject, state, request))
+            draft = self.draft(subject, state, request)
+            written = self._write_request(draft)
             if written is not None:
-                self.publish(written.dispatches)
+                self.follow_up(draft, written)
                 return state, written.state
             back_off(tries)
             state = self.read(subject, state)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import time
 import traceback as tracebacks
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,10 +31,13 @@ from saga.context import Current, action_key, current, reset_current, set_curren
 from saga.database import Link
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success
+from saga.pace import Pace
 from saga.step_task import prepare
+from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
+_BATCH_BUDGET = 0.05
 _REDACTED = "<in the saga log>"
 
 
@@ -53,24 +58,42 @@ class Executor:
         self._settings = settings
         self._stopping = stopping
         self._database = attempts.engine.database
+        self._pace = Pace()
 
-    def run(self, saga_id: UUID, lane: str, carrier: Any) -> None:
-        """Claim a lane and run it as far as this worker may.
+    def run(self, lanes: Sequence[tuple[UUID, str]], carrier: Any) -> None:
+        """Claim lanes, one after the other, and run each as far as this worker may.
+
+        Lanes that share a message run in one worker, which is for quick ones only: the rest is offered to others before
+        a lane that is not known to be quick, and once a batch has taken long.
 
         Args:
-            carrier: the request of the Celery task whose message offered the lane.
+            carrier: the request of the Celery task whose message offered the lanes.
         """
-        if self._stopping():
-            return  # the relay offers it to another worker
+        rest = deque(lanes)
+        began = time.monotonic()
+        with self._database.hold():
+            while rest and not self._stopping():
+                run = self._attempts.claim(*rest.popleft())
+                if run is None:
+                    continue
+                if rest and (not self._pace.is_quick(run.saga.name) or time.monotonic() - began > _BATCH_BUDGET):
+                    self._offer(rest, run.claim.queue)
+                with self._pace.measured(run.saga.name):
+                    self._run_on(run, carrier)
+
+    def _offer(self, lanes: deque[tuple[UUID, str]], queue: str) -> None:
+        """Offer lanes to other workers, each in a message of its own."""
+        self._attempts.engine.publish([Dispatch(*lane, queue, alone=True) for lane in lanes])
+        lanes.clear()
+
+    def _run_on(self, run: Run | None, carrier: Any) -> None:
         until = time.monotonic() + self._settings.inline_budget
 
         def may_continue() -> bool:
             return time.monotonic() < until and not self._stopping()
 
-        with self._database.hold():
-            run = self._attempts.claim(saga_id, lane)
-            while run is not None:
-                run = self._advance(run, carrier, may_continue)
+        while run is not None:
+            run = self._advance(run, carrier, may_continue)
 
     def _advance(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
         try:
@@ -155,10 +178,8 @@ class Executor:
                 transaction = connection.begin()
                 _limit(connection, run.job.timeout)
                 outcome = self._attempt(run, carrier, connection)
-                if isinstance(outcome, Success) and not transaction.is_active:
-                    outcome = Failure(
-                        StepError("the step ended the log's own transaction; leave the commit to the saga"), final=True
-                    )
+                if not transaction.is_active:
+                    outcome = _committed_itself(outcome)
                 if isinstance(outcome, Success):
                     connection.execute(sqlalchemy.text("SET CONSTRAINTS ALL IMMEDIATE"))
                     link = Link(connection, self._database.schema)
@@ -191,6 +212,14 @@ class Executor:
 
 def _never() -> bool:
     return False
+
+
+def _committed_itself(outcome: Outcome) -> Failure:
+    """A transactional step that ended the log's transaction is no longer known to have had no effect."""
+    if isinstance(outcome, Failure):
+        return replace(outcome, effect=True)
+    text = "the step ended the log's own transaction; leave the commit to the saga"
+    return Failure(StepError(text), final=True)
 
 
 def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:

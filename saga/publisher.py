@@ -25,6 +25,8 @@ logger = logging.getLogger("saga")
 RUN = "saga.run"
 PING = "saga.ping"
 _CAPACITY = 10_000
+_LINGER = 0.002
+_TOGETHER = 16
 
 
 class Publisher:
@@ -75,27 +77,37 @@ class Publisher:
 
     def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
         while True:
-            item = messages.get()
+            waiting = [messages.get()]
             try:
                 with self._app.producer_or_acquire() as producer:
                     while True:
-                        self._send_in_time(producer, *item)
-                        messages.task_done()
-                        item = messages.get_nowait()
+                        self._send_in_time(producer, waiting)
+                        self._done(messages, waiting)
+                        # At once when there is little to send; what comes in the next instant goes in one message.
+                        time.sleep(_LINGER)
+                        waiting = _drain(messages)
             except queue.Empty:
                 continue
             except Exception as error:
-                messages.task_done()
+                self._done(messages, waiting)
                 self._report(error)
 
-    def _send_in_time(self, producer: Any, expires: float, message: Dispatch | Ping) -> None:
-        if time.monotonic() > expires:
-            return
-        if isinstance(message, Ping):
-            self._send_ping(producer, message)
-        else:
-            self._send(producer, RUN, [[[str(message.saga_id), message.lane]]], message.queue, message.priority)
-        if self._failing:
+    @staticmethod
+    def _done(messages: queue.Queue[tuple[float, Dispatch | Ping]], sent: list[tuple[float, Dispatch | Ping]]) -> None:
+        for _ in sent:
+            messages.task_done()
+        sent.clear()
+
+    def _send_in_time(self, producer: Any, waiting: Sequence[tuple[float, Dispatch | Ping]]) -> None:
+        now = time.monotonic()
+        fresh = [message for expires, message in waiting if now <= expires]
+        for batch in batches([message for message in fresh if isinstance(message, Dispatch)]):
+            lanes = [[str(message.saga_id), message.lane] for message in batch]
+            self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority)
+        for message in fresh:
+            if isinstance(message, Ping):
+                self._send_ping(producer, message)
+        if self._failing and fresh:
             self._failing = False
             logger.info("the broker answers again")
 
@@ -123,3 +135,38 @@ class Publisher:
     def _broker_errors(self) -> tuple[type[Exception], ...]:
         connection = self._app.connection_for_write()
         return (*connection.connection_errors, *connection.channel_errors)
+
+
+def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
+    """Lanes that can share a message: of one queue and priority, at most 16, no two of one saga.
+
+    The branches of a saga are to run side by side, so each goes in a message of its own.
+    """
+    found: list[list[Dispatch]] = []
+    open_batches: dict[tuple[str, int | None], list[Dispatch]] = {}
+    for message in messages:
+        key = (message.queue, message.priority)
+        batch = open_batches.get(key)
+        shares = not message.alone and batch is not None and len(batch) < _TOGETHER
+        if batch is not None and shares and all(message.saga_id != other.saga_id for other in batch):
+            batch.append(message)
+            continue
+        found.append([message])
+        if not message.alone:
+            open_batches[key] = found[-1]
+    return found
+
+
+def _drain(messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> list[tuple[float, Dispatch | Ping]]:
+    """All that waits, up to some hundreds.
+
+    Raises:
+        queue.Empty: nothing does.
+    """
+    found = [messages.get_nowait()]
+    while len(found) < 256:
+        try:
+            found.append(messages.get_nowait())
+        except queue.Empty:
+            break
+    return found

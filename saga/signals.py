@@ -1,6 +1,6 @@
 """Signals: what other code can subscribe to, on Celery's own ``Signal``. They inform, they never decide.
 
-Each is sent after the log says so, with ``sender`` the saga's name and the keywords named here.
+Each is sent once the log says so, by the process that wrote it, with ``sender`` the saga's name and the keywords named here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State
 
 
 def started(saga: str, saga_id: UUID) -> None:
-    """Send ``saga_started``."""
+    """Send ``saga_started``; a start in the caller's transaction sends it only where the commit is seen, in a Session."""
     _send(saga_started, saga, saga_id=saga_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from saga.binding import Given, read_input
 from saga.codec import Unencodable, digest, encode
 from saga.database import Link
 from saga.definition import Saga
-from saga.engine import Engine
+from saga.engine import Engine, Unreachable
 from saga.errors import InputError, KeyBusy, KeyConflict
 from saga.events import Entry, SagaStarted, data_of
 from saga.ids import uuid7
@@ -133,7 +134,7 @@ class Starter:
                         raise
                     # A pooled connection that broke while idle; the ids make a second try harmless.
                     opened, messages = self._open_batch(self._own_link, batch, sent=True)
-            self._engine.publish(messages)
+            self._follow_up(batch, opened, messages)
             found += opened
         return found
 
@@ -150,9 +151,21 @@ class Starter:
 
         with _busy_keys(orders):
             opened, messages = self._open_batch(nested, orders, sent=session is not None)
-        if session is not None and messages:
-            event.listen(session, "after_commit", lambda _: self._engine.publish(messages), once=True)
+        if session is not None:
+            event.listen(session, "after_commit", lambda _: self._after_commit(orders, opened, messages), once=True)
         return opened
+
+    def _after_commit(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
+        """Follow up on what was committed: the start may have been rolled back, alone or with all before it."""
+        with contextlib.suppress(*Unreachable), self._own_link() as link:
+            if log.read_statuses(link, [found.id for found in opened]):
+                self._follow_up(orders, opened, messages)
+
+    def _follow_up(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
+        self._engine.publish(messages)
+        for order, found in zip(orders, opened, strict=True):
+            if found.new:
+                signals.started(order.saga.name, found.id)
 
     @contextmanager
     def _own_link(self) -> Iterator[Link]:
@@ -177,7 +190,6 @@ class Starter:
         messages = []
         for order in orders:
             if order.id in new:
-                signals.started(order.saga.name, order.id)
                 messages += [
                     Dispatch(order.id, row["lane"], row["queue"], row["priority"])
                     for row in rows[order.id]

@@ -34,13 +34,11 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
 
     @app.task(name=RUN, bind=True, **options)  # type: ignore[untyped-decorator]
     def run(self: Task, lanes: Any = None, *rest: Any, **unknown: Any) -> None:
-        for saga_id, lane in _read_lanes(lanes, rest, unknown):
-            try:
-                worker().executor.run(saga_id, lane, self.request)
-            except Unreachable as error:
-                logger.warning(
-                    "saga %s: the database does not answer (%s); the relay offers it again", saga_id, first_line(error)
-                )
+        try:
+            if offered := _read_lanes(lanes, rest, unknown):
+                worker().executor.run(offered, self.request)
+        except Unreachable as error:
+            logger.warning("the database does not answer (%s); the relay offers the work again", first_line(error))
 
     @app.task(name=PING, **options)  # type: ignore[untyped-decorator]
     def ping(queue: Any = None, number: Any = None, *rest: Any, **unknown: Any) -> None:

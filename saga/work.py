@@ -196,12 +196,17 @@ def read_problems(link: Link, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A message to send: a lane to offer, and the queue to offer it on."""
+    """A message to send: a lane to offer, and the queue to offer it on.
+
+    Attributes:
+        alone: it shares its message with no other lane.
+    """
 
     saga_id: UUID
     lane: str
     queue: str
     priority: int | None = None
+    alone: bool = False
 
 
 def become_relay(link: Link, key: int) -> bool:

@@ -173,6 +173,11 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         )
         session.commit()
 
+    @task(name="acceptance.impatient")
+    def impatient(script: dict[str, Any], connection: Any) -> Any:
+        connection.commit()
+        return play(script)
+
     def step(name: str, task: Any = act, **options: Any) -> Step:
         options.setdefault("compensate", undo)
         options.setdefault("retry", QUICK)
@@ -200,6 +205,7 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         Saga("typed",
              Step(price, compensate=None),
              Step(mail, compensate=None, bind={"to": "input.email", "kind": Value("sold"), "total": "price"})),
+        Saga("impatient", step("impatient", impatient, transactional=True)),
         Saga("bank",
              Step(deposit, transactional=True, compensate=withdraw, retry=QUICK, compensate_retry=QUICK),
              step("b", retry=ONCE)),

@@ -338,3 +338,10 @@ class in_transaction:  # noqa: N801 - used as a function
     def __exit__(self, *exception: object) -> None:
         self.connection.close()
         self.engine.dispose()
+
+
+def test_a_transactional_step_that_commits_by_itself_is_undone_when_it_fails(shared_world: World) -> None:
+    handle = shared_world.start("impatient", {"impatient": "abort after all"})
+    assert shared_world.finish(handle) == Status.COMPENSATED
+    assert handle.steps()["impatient"].status == "unknown"
+    assert shared_world.effects(handle) == ["impatient", "undo impatient"]

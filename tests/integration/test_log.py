@@ -10,8 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy
+from sqlalchemy.orm import Session
 
-from saga import KeyBusy, KeyConflict, NotAllowed, Status, log, work
+from saga import KeyBusy, KeyConflict, NotAllowed, Status, log, saga_started, work
 from saga.database import Link
 from saga.events import AttemptSucceeded, Paused
 from saga.outcome import Failure, Interruption, Success
@@ -388,6 +390,27 @@ def test_a_busy_key_leaves_the_callers_transaction_usable(bench: Bench, monkeypa
         assert caller.execute("SHOW lock_timeout").fetchone() == ("0",)
         caller.commit()
     assert bench.sql("SELECT * FROM mine") == []
+
+
+def test_a_start_that_is_rolled_back_is_not_announced(bench: Bench) -> None:
+    announced: list[Any] = []
+
+    def hear(sender: str, saga_id: Any, **_: Any) -> None:
+        announced.append(saga_id)
+
+    saga_started.connect(hear, weak=False)
+    engine = sqlalchemy.create_engine(bench.orchestrator.database.url)
+    try:
+        with Session(engine) as session:
+            bench.start(connection=session)
+            session.rollback()
+            committed = bench.start(connection=session)
+            assert announced == []
+            session.commit()
+        assert announced == [committed.id]
+    finally:
+        saga_started.disconnect(hear)
+        engine.dispose()
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
