@@ -54,7 +54,7 @@ class Catalog:
         found = self._by_name.get(name)
         if found is None or (isinstance(saga, Saga) and found is not saga):
             close = difflib.get_close_matches(name, self._by_name, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self._by_name) or 'none'}"
+            hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self._by_name) or 'none'}."
             raise UnknownSaga(f"no saga {name!r} is registered; {hint} Register it with Orchestrator(app, sagas=[...])")
         return found
 

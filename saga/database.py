@@ -189,18 +189,22 @@ def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
     return DatabaseNotReady(f"the saga log in {database.name} cannot be reached: {problem}")
 
 
+_NOT_READY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    pg.UndefinedTable,
+    pg.InvalidSchemaName,
+    pg.UndefinedColumn,
+)
+
+
 @contextmanager
 def clear_errors(database: Database) -> Iterator[None]:
     """Turn what the driver raises into ``DatabaseNotReady``, for callers that do not try again."""
     try:
         yield
-    except (
-        psycopg.OperationalError,
-        psycopg.InterfaceError,
-        pg.UndefinedTable,
-        pg.InvalidSchemaName,
-        pg.UndefinedColumn,
-    ) as error:
-        if isinstance(error, pg.LockNotAvailable):
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, _NOT_READY) or isinstance(cause, pg.LockNotAvailable):
             raise
-        raise not_ready(database, error) from None
+        raise not_ready(database, cause) from None

@@ -38,7 +38,7 @@ class Header:
 
     Attributes:
         tags: as they were given.
-        problem: why its work is parked, if it is.
+        reason: why it is rolled back, else what it is stuck on.
     """
 
     id: UUID
@@ -277,6 +277,14 @@ def rebuild_header(link: Link, saga_id: UUID, status: NewStatus) -> bool:
         {"saga": saga_id, "status": status.status, "reason": status.reason, "terminal": status.terminal},
     )
     return bool(rows)
+
+
+def count_sagas(link: Link, *, everything: bool) -> int:
+    """How many sagas are not finished, or how many there are."""
+    rows = link.run(
+        "SELECT count(*) FROM {s}.instance WHERE %(everything)s OR finished_at IS NULL", {"everything": everything}
+    )
+    return int(rows[0][0])
 
 
 def sagas_in_flight(link: Link, after: UUID | None, limit: int, *, everything: bool) -> list[Header]:

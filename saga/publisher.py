@@ -59,11 +59,11 @@ class Publisher:
                 return
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything handed over was sent or dropped, for a bounded time in seconds."""
+        """Wait until everything handed over was sent, for a bounded time in seconds; not for a broker that is down."""
         if self._pid != os.getpid():
             return
         limit = time.monotonic() + (self._timeout if timeout is None else timeout)
-        while self._queue.unfinished_tasks and time.monotonic() < limit:
+        while self._queue.unfinished_tasks and not self._failing and time.monotonic() < limit:
             time.sleep(0.005)
 
     def _start(self) -> None:

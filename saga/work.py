@@ -169,6 +169,39 @@ def look(link: Link, saga_id: UUID, lane: str) -> Look | None:
     return Look(*rows[0]) if rows else None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenLane:
+    """A lane that waits for a worker, or that one has.
+
+    Attributes:
+        due_at: the earliest claim; of a claimed lane, when the relay looks at it again.
+        attempt: to make, or under way; ``None`` where whoever claims the lane decides first.
+        problem: why it is parked.
+    """
+
+    lane: str
+    step: str
+    undo: bool
+    attempt: int | None
+    queue: str
+    due_at: datetime
+    sent_at: datetime | None
+    worker: int | None
+    problem: str | None
+
+
+def read_lanes(link: Link, saga_id: UUID) -> list[OpenLane]:
+    """The rows of one saga."""
+    rows = link.run(
+        """
+        SELECT lane, step, undo, attempt, queue, due_at, sent, worker, problem
+        FROM {s}.work WHERE saga_id = %(saga)s ORDER BY lane
+        """,
+        {"saga": saga_id},
+    )
+    return [OpenLane(*row) for row in rows]
+
+
 def park(link: Link, saga_id: UUID, lane: str, problem: str) -> None:
     """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min."""
     link.run(

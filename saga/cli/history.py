@@ -1,0 +1,87 @@
+"""``log`` and ``replay``: what happened to one saga, and what that amounted to at each moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from saga.cli.context import Context, pass_context
+from saga.cli.output import json_option, moment, print_json, print_table, shortened
+from saga.cli.shapes import entry_json, state_json
+from saga.events import Entry
+from saga.machine import State, StepState, replay
+from saga.outline import Outline
+
+
+@click.command("log")
+@click.argument("id")
+@json_option
+@pass_context
+def log_command(context: Context, id: str, as_json: bool) -> None:
+    """Print a saga's log, entry by entry."""
+    entries = context.orchestrator.get(id).log()
+    if as_json:
+        print_json([entry_json(entry) for entry in entries])
+        return
+    rows = [
+        (entry.seq, moment(entry.at), entry.kind, entry.step, entry.attempt, entry.worker, _said(entry))
+        for entry in entries
+    ]
+    print_table(("seq", "at", "what", "step", "attempt", "worker", "data"), rows)
+
+
+def _said(entry: Entry) -> str:
+    data = {name: value for name, value in entry.data.items() if name != "traceback"}
+    return shortened(data, 120) if data else ""
+
+
+@click.command("replay")
+@click.argument("id")
+@click.option("--until", type=click.IntRange(min=1), metavar="SEQ", help="Stop after this entry.")
+@json_option
+@pass_context
+def replay_command(context: Context, id: str, until: int | None, as_json: bool) -> None:
+    """Replay a saga's log, entry by entry.
+
+    Shows its status after each entry, and what that entry changed. With --json, prints the state after the last entry.
+    """
+    orchestrator = context.orchestrator
+    handle = orchestrator.get(id)
+    entries = [entry for entry in handle.log() if until is None or entry.seq <= until]
+    outline = orchestrator.engine.subject(handle.id).outline
+    if as_json:
+        print_json(state_json(handle.id, replay(outline, entries)))
+        return
+    print_table(("seq", "at", "what", "step", "status", "changed"), list(_moments(outline, entries)))
+
+
+def _moments(outline: Outline, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+    before = replay(outline, [])
+    for entry in entries:
+        after = replay(outline, [entry], before)
+        yield entry.seq, moment(entry.at), entry.kind, entry.step, after.status, "; ".join(_changes(before, after))
+        before = after
+
+
+def _changes(before: State, after: State) -> Iterator[str]:
+    """What one entry made of a state, in words."""
+    for name, step in after.steps.items():
+        yield from _step_changes(name, before.steps[name], step)
+    for word in ("paused", "rolling_back", "past_pivot"):
+        if getattr(before, word) != getattr(after, word):
+            yield f"{'' if getattr(after, word) else 'no longer '}{word.replace('_', ' ').replace('past ', 'past the ')}"
+    if after.cancel_reason and not before.cancel_reason:
+        yield f"{after.cancel_reason}; it waits for the pivot"
+    if after.reason and after.reason != before.reason:
+        yield f"reason: {after.reason}"
+
+
+def _step_changes(name: str, before: StepState, after: StepState) -> Iterator[str]:
+    if before.status is not after.status:
+        yield f"{name}: {before.status} → {after.status}"
+    if after.undo and not before.undo:
+        yield f"undo of {name} is owed"
+    elif after.undo and before.undo and before.undo.status is not after.undo.status:
+        yield f"undo of {name}: {before.undo.status} → {after.undo.status}"

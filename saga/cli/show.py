@@ -1,0 +1,76 @@
+"""``show``: one saga at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from saga.cli.context import Context, pass_context
+from saga.cli.lanes import lane_json, print_lanes, read_lanes
+from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
+from saga.cli.shapes import header_json, state_json
+from saga.log import Header
+from saga.machine import State, StepState
+
+
+@click.command("show")
+@click.argument("id")
+@json_option
+@pass_context
+def show_command(context: Context, id: str, as_json: bool) -> None:
+    """Show one saga: its steps, and what happens next.
+
+    \b
+        saga -A shop.app show 01890a5d-ac96-774b-bcce-b302099a8057
+    """
+    orchestrator = context.orchestrator
+    handle = orchestrator.get(id)
+    state, header = handle.replay(), handle.refresh()
+    lanes = read_lanes(orchestrator.database, handle.id)
+    if as_json:
+        about = header_json(header, _problem(lanes))
+        print_json({**about, **state_json(handle.id, state), "work": [lane_json(lane) for lane in lanes]})
+        return
+    print_table(("saga", header.name), _about(header, state, lanes))
+    click.echo()
+    print_steps(state.steps)
+    if lanes:
+        click.echo()
+        print_lanes(lanes)
+
+
+def _problem(lanes: Sequence[OpenLane]) -> str | None:
+    return next((lane.problem for lane in lanes if lane.problem), None)
+
+
+def _about(header: Header, state: State, lanes: Sequence[OpenLane]) -> list[tuple[str, object]]:
+    """What is known of a saga as a whole; what there is nothing of is left out."""
+    rows = [
+        ("id", header.id),
+        ("key", header.key),
+        ("tags", shortened(header.tags)),
+        ("status", state.status),
+        ("reason", state.reason),
+        ("parked", _problem(lanes)),
+        ("asked", state.cancel_reason and f"{state.cancel_reason}; it waits for the pivot"),
+        ("input", shortened(state.input, 200)),
+        ("started", f"{moment(header.started_at)}, {age(header.started_at)} ago"),
+        ("finished", moment(header.finished_at)),
+        ("undone by hand", ", ".join(state.skipped)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def print_steps(steps: Mapping[str, StepState]) -> None:
+    """A table of steps: how far each has come, and its undo where it owes one."""
+    rows = [
+        (name, step.status, step.attempts or None, step.undo and step.undo.status, _error(step), shortened(step.result))
+        for name, step in steps.items()
+    ]
+    print_table(("step", "status", "attempts", "undo", "error", "result"), rows)
+
+
+def _error(step: StepState) -> str | None:
+    undo = step.undo.error if step.undo else None
+    return "; ".join(part for part in (step.error, f"undo: {undo}" if undo else None) if part) or None

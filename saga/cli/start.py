@@ -1,0 +1,63 @@
+"""``start``: a new saga, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from saga.cli.context import Context, pass_context
+from saga.cli.output import json_option, print_json
+from saga.cli.types import json_value, seconds, tags_of
+from saga.errors import SagaCompensated, SagaStuck
+from saga.handle import Handle
+from saga.machine import State, Status
+
+
+@click.command("start")
+@click.argument("saga")
+@click.argument("input", metavar="JSON", type=json_value)
+@click.option("--key", help="An idempotency key: a second start under it returns the first one's saga.")
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="To find it by; repeat it.")
+@click.option("--wait", type=seconds, is_flag=False, flag_value="inf", metavar="[SECONDS]",
+              help="Wait for the end, and print the results.")  # fmt: skip
+@json_option
+@pass_context
+def start_command(
+    context: Context, saga: str, input: Any, key: str | None, tags: Sequence[str], wait: float | None, as_json: bool
+) -> None:
+    """Start a saga with JSON as its input, and print its id.
+
+    JSON may be - to read it from standard input. With --wait, exits with 1 unless the saga completed.
+
+    \b
+        saga -A shop.app start place_order '{"sku": "A1", "quantity": 2}' --key order-1001 --wait 30
+    """
+    handle = context.orchestrator.start(saga, input, key=key, tags=tags_of(tags))
+    if not as_json:
+        click.echo(str(handle.id))
+    if wait is not None:
+        with suppress(TimeoutError):  # the state tells
+            handle.wait(None if math.isinf(wait) else wait)
+    state = handle.replay()
+    if as_json:
+        print_json({"id": str(handle.id), "saga": saga, "status": str(state.status), "reason": state.reason,
+                    "results": state.results()})  # fmt: skip
+        sys.exit(0 if wait is None or state.status is Status.COMPLETED else 1)
+    if wait is not None:
+        _print_end(handle, state, wait)
+
+
+def _print_end(handle: Handle, state: State, waited: float) -> None:
+    if state.status is Status.COMPENSATED:
+        raise SagaCompensated(handle.id, state.reason)
+    if state.status is Status.STUCK:
+        raise SagaStuck(handle.id, state.problem)
+    if state.status is not Status.COMPLETED:
+        raise TimeoutError(f"saga {handle.id} is {state.status} after {waited:g} s")
+    click.echo(json.dumps(state.results(), indent=2, ensure_ascii=False))

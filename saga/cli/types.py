@@ -1,0 +1,59 @@
+"""Types: what the commands' arguments are read as."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def time(text: str) -> datetime:
+    """``2026-07-01T12:00`` (in this machine's time zone unless it names one), or ``2h`` for two hours ago."""
+    ago = _AGE.fullmatch(text)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} expected a time such as 2026-07-01T12:00, or an age such as 30s, 15min, 2h, 7d"
+        ) from None
+
+
+def json_value(text: str) -> Any:
+    """A JSON text; ``-`` reads it from standard input."""
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise click.BadParameter(f"that is not JSON: {error}") from None
+
+
+def seconds(text: str) -> float:
+    """A number of seconds; ``inf`` is no limit."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1
+    if not found >= 0:
+        raise click.BadParameter(f"{text!r} expected seconds, as in --wait=30; alone, it comes last")
+    return found
+
+
+def tags_of(words: Sequence[str]) -> Any:
+    """The tags that ``--tag`` gives: a mapping of ``k=v``, or a list of plain words; ``None`` if there are none.
+
+    Raises:
+        click.UsageError: some are the one and some the other.
+    """
+    pairs = dict(word.split("=", 1) for word in words if "=" in word)
+    if pairs and not all("=" in word for word in words):
+        raise click.UsageError("--tag expected k=v each time, or a plain word each time")
+    return pairs or list(words) or None

@@ -1,0 +1,96 @@
+"""The checks of a Celery app's own settings, and of its broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from celery import Celery
+
+from saga.doctor.finding import Finding, Level
+
+_BROKER_PATIENCE = 5.0
+
+
+def eager(app: Celery) -> Iterator[Finding]:
+    """``task_always_eager`` runs nothing through the broker."""
+    if app.conf.task_always_eager:
+        yield Finding(
+            Level.BAD,
+            "task_always_eager is on: whatever a step sends runs inside the step, and is repeated with it",
+            "turn it off; run tests of sagas on `saga.dev.Stack`",
+        )
+
+
+def content(app: Celery) -> Iterator[Finding]:
+    """The messages of sagas are JSON."""
+    accepted = set(app.conf.accept_content or ())
+    if not accepted & {"json", "application/json"}:
+        yield Finding(
+            Level.BAD,
+            f"accept_content={sorted(accepted)} lacks json: workers refuse the messages of sagas",
+            "add 'json' to accept_content",
+        )
+    if app.conf.task_serializer != "json":
+        yield Finding(
+            Level.NOTE,
+            f"task_serializer={app.conf.task_serializer!r} does not apply to sagas: their messages are JSON and hold ids only",
+            "nothing to do; step results go to the saga log as JSON",
+        )
+
+
+def time_limits(app: Celery) -> Iterator[Finding]:
+    """Celery's time limits end the carrier's task, which has its own."""
+    for name in ("task_time_limit", "task_soft_time_limit"):
+        if app.conf[name] is not None:
+            yield Finding(
+                Level.NOTE, f"{name}={app.conf[name]} does not apply to steps", "give each Step its own timeout="
+            )
+
+
+def visibility(app: Celery) -> Iterator[Finding]:
+    """Redis' visibility timeout concerns messages that are acknowledged late; those of sagas are not."""
+    if transport(app) in ("redis", "rediss") and "visibility_timeout" in (app.conf.broker_transport_options or {}):
+        yield Finding(
+            Level.NOTE,
+            "visibility_timeout does not apply to sagas: their messages are acknowledged early, and the relay redelivers",
+            "set it for your other tasks only",
+        )
+
+
+def broker(app: Celery) -> Iterator[Finding]:
+    """The broker answers, within a few seconds."""
+    url = app.connection_for_write().as_uri()
+    problem = _problem_of_broker(app)
+    if problem is not None:
+        yield Finding(
+            Level.BAD,
+            f"the broker at {url} cannot be reached: {problem}",
+            "start it, or correct broker_url; sagas that are started meanwhile wait in the log",
+        )
+
+
+def transport(app: Celery) -> str:
+    """What carries the app's messages, such as ``redis`` or ``amqp``."""
+    return str(app.connection_for_write().transport_cls)
+
+
+def _problem_of_broker(app: Celery) -> str | None:
+    """Ask in a thread: not every transport keeps to a timeout while it connects."""
+    problems: list[str | None] = []
+
+    def connect() -> None:
+        try:
+            with app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=_BROKER_PATIENCE)
+            problems.append(None)
+        except Exception as error:
+            problems.append(str(error).strip().split("\n")[0] or type(error).__name__)
+
+    thread = threading.Thread(target=connect, name="saga-doctor", daemon=True)
+    thread.start()
+    thread.join(_BROKER_PATIENCE)
+    return problems[0] if problems else f"no answer within {_BROKER_PATIENCE:g} s"
+
+
+SETTINGS_CHECKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (eager, content, time_limits, visibility, broker)
