@@ -95,6 +95,7 @@ def _wait_none(
 def kill(pid: int) -> None:
     """Kill the whole family of `pid`, and wait until it is gone."""
     deadline = time.monotonic() + GRACE
+    send(family(pid), signal.SIGKILL)  # at once, in the middle of whatever they do
     while time.monotonic() < deadline:
         # A leader that is stopped starts no more children while they are looked for.
         with contextlib.suppress(psutil.NoSuchProcess):

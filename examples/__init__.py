@@ -1,0 +1,1 @@
+"""Examples that run: `python -m saga.examples.trip`, `… .transfer`, `… .shop`. Each brings its own Postgres and broker."""

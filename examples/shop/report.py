@@ -1,0 +1,149 @@
+"""Report: what came of the demo, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from sqlalchemy import Connection, text
+
+from saga import Handle, StepState
+from saga.events import Entry
+
+from .audit import audit
+from .purchases import Order
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of the demo.
+
+    Attributes:
+        attempts: how often a step or an undo was begun.
+        retries: how many of these were not the first.
+        lost_attempts: how many ended with the killed worker.
+        dollars: what the completed orders are worth.
+        elapsed: seconds from the first order to the last saga's end.
+        discrepancies: what the audit found wrong.
+    """
+
+    orders: int
+    completed: int
+    compensated: int
+    attempts: int
+    retries: int
+    lost_attempts: int
+    dollars: Decimal
+    elapsed: float
+    orders_per_second: float
+    discrepancies: list[str]
+
+
+COUNTS = text("""
+    SELECT count(*) FILTER (WHERE kind IN ('step_started', 'compensation_started')),
+           count(*) FILTER (WHERE kind IN ('step_started', 'compensation_started') AND attempt > 1),
+           count(*) FILTER (WHERE kind = 'attempt_lost'),
+           (SELECT count(*) FROM saga.instance WHERE status = 'completed'),
+           (SELECT count(*) FROM saga.instance WHERE status = 'compensated'),
+           (SELECT coalesce(sum(paid), 0) FROM shop.orders)
+    FROM saga.log
+""")
+
+
+def report(connection: Connection, orders: Sequence[Order], elapsed: float) -> Report:
+    """Count what the log tells, and audit the books."""
+    attempts, retries, lost, completed, compensated, dollars = connection.execute(COUNTS).one()
+    return Report(
+        orders=len(orders),
+        completed=completed,
+        compensated=compensated,
+        attempts=attempts,
+        retries=retries,
+        lost_attempts=lost,
+        dollars=dollars,
+        elapsed=round(elapsed, 2),
+        orders_per_second=round((completed + compensated) / elapsed, 1),
+        discrepancies=audit(connection, orders),
+    )
+
+
+def document(report: Report, undone: Handle | None) -> dict[str, Any]:
+    """The report as JSON, with one saga that was undone."""
+    figures = asdict(report) | {"dollars": str(report.dollars)}
+    return figures | {"undone": undone and _saga_document(undone)}
+
+
+def _saga_document(handle: Handle) -> dict[str, Any]:
+    state = handle.replay()
+    return {
+        "id": str(handle.id),
+        "key": handle.key,
+        "status": state.status,
+        "reason": state.reason,
+        "steps": {name: {"action": step.status, "undo": step.undo and step.undo.status} for name, step in state.steps.items()},
+        "log": [
+            {"seq": entry.seq, "at": entry.at and entry.at.isoformat(), "kind": entry.kind, "step": entry.step, "attempt": entry.attempt,
+             "worker": entry.worker, **entry.data}
+            for entry in handle.log()
+        ],
+    }  # fmt: skip
+
+
+def show(console: Console, report: Report, undone: Handle | None) -> None:
+    """Print the report, with one saga that was undone."""
+    if undone is not None:
+        show_saga(console, undone)
+    console.print(_summary(report))
+    console.print(_verdict(report))
+
+
+def show_saga(console: Console, handle: Handle) -> None:
+    """Print a saga's log, and the state that its replay gives."""
+    state = handle.replay()
+    title = f"{handle.key} is {state.status}, because of {state.reason}"
+    console.print(Panel(Group(_log(handle.log()), "", _steps(state.steps)), title=title, expand=False))
+
+
+def _log(entries: Sequence[Entry]) -> Table:
+    table = Table("#", "ms", "its log", "step", "try", "worker", "error", box=None, header_style="dim")
+    for column in table.columns:
+        column.no_wrap = True
+    start = entries[0].at
+    for entry in entries:
+        since = (entry.at - start).total_seconds() if entry.at and start else 0.0
+        attempt, worker = (str(number or "") for number in (entry.attempt, entry.worker))
+        error = str(entry.data.get("error", ""))
+        table.add_row(str(entry.seq), f"{since * 1000:.0f}", entry.kind, entry.step, attempt, worker, error)
+    return table
+
+
+def _steps(steps: dict[str, StepState]) -> Table:
+    table = Table("its replay", "action", "undo", box=None, header_style="dim")
+    for name, step in steps.items():
+        table.add_row(name, step.status, step.undo.status if step.undo else "")
+    return table
+
+
+def _summary(report: Report) -> Table:
+    table = Table(show_header=False, box=None)
+    for label, value in (
+        ("completed", f"{report.completed:,} orders, ${report.dollars:,}"),
+        ("compensated", f"{report.compensated:,} orders"),
+        ("attempts", f"{report.attempts:,}, of which {report.retries:,} retries"),
+        ("lost with the worker", f"{report.lost_attempts:,} attempts"),
+        ("time", f"{report.elapsed:.1f} s, {report.orders_per_second:.0f} orders/s"),
+    ):
+        table.add_row(f"[dim]{label}[/]", value)
+    return table
+
+
+def _verdict(report: Report) -> str:
+    if not report.discrepancies:
+        return "[bold green]Audit passed:[/] nothing is missing, double or half done; the sums are right."
+    shown = "".join(f"\n  {problem}" for problem in report.discrepancies[:20])
+    return f"[bold red]Audit failed:[/] {len(report.discrepancies)} discrepancies{shown}"
