@@ -204,11 +204,16 @@ class Attempts:
         run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
         track = run.track
         if run.attempt not in waits:
-            waits[run.attempt] = self._ask_policy(
-                run, WorkerLost(track.error) if track.lost else StepTimeout(track.error)
-            )
+            waits[run.attempt] = self._wait_after(run, track)
+        if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
+            return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
         return self._failed(run, track.error or "", None, waits[run.attempt], effect=effect, held=False)
+
+    def _wait_after(self, run: Run, track: Track) -> float | None:
+        if track.ended == "interrupted":
+            return 0.0
+        return self._ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
 
     # --- recording ----------------------------------------------------------------------------------------------------
 

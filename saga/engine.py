@@ -207,6 +207,8 @@ class Engine:
             if isinstance(draft.events[0], CompensateRequested):
                 return self._write_leaving_terminal(draft)
             return self.write(draft)
+        except (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError):
+            raise
         except Unreachable:
             return self.find(draft)
 

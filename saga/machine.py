@@ -97,7 +97,8 @@ TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
     (_R, "failed"): StepStatus.FAILED,
     (_R, "timed out"): _U,
     (_R, "lost"): _U,
-    (_R, "interrupted"): _W,
+    (_R, "interrupted"): _U,
+    (_U, "started"): _R,
     (_U, "retry"): _W,
     (_U, "aborted"): StepStatus.ABORTED,
     (_U, "unknown"): StepStatus.UNKNOWN,
@@ -106,9 +107,7 @@ TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
     (_W, "timed out"): _W,
     (_W, "interrupted"): _W,
     (_W, "rollback"): StepStatus.UNKNOWN,
-    (_U, "rollback"): StepStatus.UNKNOWN,
     (_W, "rollback, no effect"): StepStatus.ABORTED,
-    (_U, "rollback, no effect"): StepStatus.ABORTED,
     (_W, "retry requested"): _W,
     (_U, "retry requested"): _W,
     (StepStatus.ABORTED, "retry requested"): _W,
@@ -119,7 +118,8 @@ TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
     (StepStatus.FAILED, "skipped"): StepStatus.SKIPPED,
     (StepStatus.UNKNOWN, "cancelled in doubt"): StepStatus.ABORTED,
 }
-"""Status and what happens, to the next status. A waiting track loses its hold that way. Skips and requested retries reach ended tracks only where stuck."""
+"""Status and what happens, to the next status. A waiting track loses its hold that way; only
+after an interruption does an undecided one start again without its policy. Skips and requested retries reach ended tracks only where stuck."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Track:
         losses: how many attempts ended with their worker.
         certain: no attempt that is over can have had an effect.
         held: a worker keeps the lane while it waits.
-        lost: the latest attempt ended with its worker.
+        ended: what ended the attempt of an undecided track: ``timed out``, ``lost`` or ``interrupted``.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -153,13 +153,18 @@ class Track:
     losses: int = 0
     certain: bool = True
     held: bool = False
-    lost: bool = False
+    ended: str = ""
     worker: int | None = None
 
     @property
     def settled(self) -> bool:
         """Whether it was done, by a worker or by hand."""
         return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
+
+    @property
+    def open(self) -> bool:
+        """Whether an attempt runs, or ended without a word on what follows."""
+        return self.status is StepStatus.RUNNING or self.status is StepStatus.UNDECIDED
 
     @property
     def over(self) -> bool:
@@ -195,7 +200,7 @@ class State:
         cancel_reason: a request to cancel that waits for the pivot's outcome.
         paused: nothing new starts.
         rolling_back: it goes backward.
-        open: how many actions have an attempt open.
+        open: how many actions have an attempt that runs or is undecided.
         done: how many actions are settled.
         owed: how many undos are not settled.
     """
@@ -297,7 +302,7 @@ def decide(definition: Defined, state: State) -> tuple[Command, ...]:
     commands: list[Command] = []
     (_backward if state.rolling_back else _forward)(outline.main, state, commands)
     if state.paused:
-        return tuple(command for command in commands if isinstance(command, Wait))
+        return tuple(command for command in commands if isinstance(command, (Wait, AskPolicy)))
     if _watches_deadline(state):
         commands.append(KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None))
     return tuple(commands)
@@ -367,8 +372,8 @@ def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Co
 
 def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
     for name, step in state.steps.items():
-        if step.status is StepStatus.RUNNING:
-            yield Wait(outline.steps[name].lane, name, step.attempts)
+        if step.open:
+            yield _next(outline.steps[name].lane, name, step, state, undo=False)
 
 
 def _watches_deadline(state: State) -> bool:
@@ -390,6 +395,7 @@ def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 
         _apply_cancel(outline, state, event)
     elif isinstance(event, CompensateRequested):
         if state.status is Status.COMPLETED and not state.past_pivot:
+            state.paused = False
             _roll_back(outline, state, _words("compensation requested", event))
     elif isinstance(event, Paused):
         state.paused = not state.status.terminal
@@ -397,7 +403,7 @@ def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 
     elif isinstance(event, Resumed):
         state.paused = False
     elif isinstance(event, RetryRequested):
-        _apply_retry(state)
+        _apply_retry(outline, state)
     elif isinstance(event, StepSkipped):
         _apply_skip(outline, state, event)
 
@@ -440,7 +446,8 @@ def _trigger(event: AttemptEvent) -> str:
 def _concerns(track: Track, event: AttemptEvent) -> bool:
     """Whether the event is about the attempt that the track stands at."""
     if isinstance(event, AttemptStarted):
-        return event.attempt == track.attempts + 1
+        after_interruption = track.status is not StepStatus.UNDECIDED or track.ended == "interrupted"
+        return event.attempt == track.attempts + 1 and after_interruption
     if track.status is StepStatus.WAITING and not track.held:
         return False
     return event.attempt == track.attempts
@@ -464,13 +471,21 @@ def _follow(outline: Outline, track: _T, status: StepStatus, event: AttemptEvent
         )
     if track.status is StepStatus.WAITING:
         return _evolve(track, held=False)
-    if isinstance(event, AttemptInterrupted):
-        return _evolve(track, status=status, error=event.error or track.error, uncounted=track.uncounted + 1,
-                       certain=track.certain and safe, deadline=None)  # fmt: skip
-    lost = isinstance(event, AttemptLost)
-    error = f"the worker was lost (worker {track.worker})" if lost else "the attempt timed out"
-    return _evolve(track, status=status, error=error, certain=track.certain and safe, losses=track.losses + lost,
-                   lost=lost, deadline=None)  # fmt: skip
+    ended = _trigger(event)
+    error = event.error if isinstance(event, AttemptInterrupted) else _ENDED[ended].format(worker=track.worker)
+    return _evolve(
+        track,
+        status=status,
+        ended=ended,
+        error=error or "the attempt was interrupted",
+        certain=track.certain and safe,
+        losses=track.losses + (ended == "lost"),
+        uncounted=track.uncounted + (ended == "interrupted"),
+        deadline=None,
+    )
+
+
+_ENDED = {"timed out": "the attempt timed out", "lost": "the worker was lost (worker {worker})"}
 
 
 def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
@@ -479,8 +494,10 @@ def _after_action(outline: Outline, state: State, name: str, status: StepStatus)
         state.past_pivot, state.cancel_reason = True, None
     elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not state.rolling_back:
         _action_failed(outline, state, step, status)
-    elif status in (StepStatus.WAITING, StepStatus.UNDECIDED) and state.rolling_back:
+    elif status is StepStatus.WAITING and state.rolling_back:
         _give_up(outline, state, name)
+    elif status is StepStatus.WAITING and state.cancel_reason and state.steps[name].certain:
+        _roll_back(outline, state, state.cancel_reason)
 
 
 def _action_failed(outline: Outline, state: State, step: StepOutline, status: StepStatus) -> None:
@@ -525,8 +542,8 @@ def _pivot_stands(state: State, pivot: str) -> bool:
 def _roll_back(outline: Outline, state: State, reason: str) -> None:
     state.rolling_back, state.rollback_reason = True, state.cancel_reason or reason
     state.cancel_reason = None
-    for name, step in state.steps.items():
-        if step.status in (StepStatus.WAITING, StepStatus.UNDECIDED):
+    for name, step in list(state.steps.items()):
+        if step.status is StepStatus.WAITING:
             _give_up(outline, state, name)
         else:
             _owe(outline, state, name)
@@ -539,13 +556,12 @@ def _give_up(outline: Outline, state: State, name: str) -> None:
     _set(outline, state, name, False, _evolve(step, status=status, due=None, wait=None, held=False))
 
 
-def _apply_retry(state: State) -> None:
-    for name, step in state.steps.items():
-        if _retriable(step, stuck=(name, False) in state.stuck_on):
-            step = _evolve(step, **_fresh_budget(step))
+def _apply_retry(outline: Outline, state: State) -> None:
+    for name, step in list(state.steps.items()):
+        if not state.rolling_back and _retriable(step, stuck=(name, False) in state.stuck_on):
+            _set(outline, state, name, False, _fresh_budget(step))
         if step.undo and _retriable(step.undo, stuck=(name, True) in state.stuck_on):
-            step = _evolve(step, undo=_evolve(step.undo, **_fresh_budget(step.undo)))
-        state.steps[name] = step
+            _set(outline, state, name, True, _fresh_budget(step.undo))
     state.stuck_on.clear()
 
 
@@ -553,9 +569,9 @@ def _retriable(track: Track, *, stuck: bool) -> bool:
     return stuck or (track.status in (StepStatus.WAITING, StepStatus.UNDECIDED) and not track.held)
 
 
-def _fresh_budget(track: Track) -> dict[str, Any]:
+def _fresh_budget(track: _T) -> _T:
     status = TRANSITIONS[track.status, "retry requested"]
-    return {"status": status, "uncounted": track.attempts, "losses": 0, "began": None, "due": None, "wait": None}
+    return _evolve(track, status=status, uncounted=track.attempts, losses=0, began=None, due=None, wait=None)
 
 
 def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
@@ -569,7 +585,8 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
         return
     step = _evolve(state.steps[event.step], status=status, result=event.result, undo_later=event.undo_later)
     _set(outline, state, event.step, False, step)
-    state.past_pivot = state.past_pivot or outline.steps[event.step].pivot
+    if outline.steps[event.step].pivot:
+        state.past_pivot, state.cancel_reason = True, None
 
 
 def _release_held(state: State) -> None:
@@ -591,7 +608,7 @@ def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) ->
         state.steps[name] = _evolve(old, undo=track)
         return
     assert isinstance(track, StepState)
-    state.open += (track.status is StepStatus.RUNNING) - (old.status is StepStatus.RUNNING)
+    state.open += track.open - old.open
     state.done += track.settled - old.settled
     state.steps[name] = track
     if state.rolling_back:

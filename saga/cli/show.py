@@ -12,6 +12,7 @@ from saga.cli.output import age, json_option, moment, print_json, print_table, s
 from saga.cli.shapes import header_json, state_json
 from saga.log import Header
 from saga.machine import State, StepState
+from saga.work import OpenLane
 
 
 @click.command("show")

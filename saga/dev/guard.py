@@ -95,7 +95,9 @@ def _wait_none(
 def kill(pid: int) -> None:
     """Kill the whole family of `pid`, and wait until it is gone."""
     deadline = time.monotonic() + GRACE
-    send(family(pid), signal.SIGKILL)  # at once, in the middle of whatever they do
+    first = family(pid)
+    send(first, signal.SIGKILL)  # at once, in the middle of whatever they do
+    wait_gone(first, GRACE)
     while time.monotonic() < deadline:
         # A leader that is stopped starts no more children while they are looked for.
         with contextlib.suppress(psutil.NoSuchProcess):
