@@ -13,14 +13,15 @@ import time
 import psycopg
 import pytest
 
-from saga import Status, work
+from saga import Handle, Status, work
+from saga.attempts import Run
 from saga.config import Settings
 from saga.database import Link
 from saga.liveness import Liveness, lock_class
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.work import Dispatch, Ping
-from tests.integration.conftest import Bench, always, never
+from tests.integration.conftest import FORKED, Bench, always, never
 
 
 def relay(bench: Bench, grace: float = 0.0) -> tuple[Relay, list[Dispatch | Ping]]:
@@ -340,3 +341,87 @@ def await_lock(bench: Bench, worker: int) -> None:
 def _wait_for_lock(connection: psycopg.Connection[tuple[object, ...]], worker: int) -> None:
     with contextlib.suppress(psycopg.Error):
         connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class("saga"), worker))
+
+
+# --- what the relay ends while a saga rolls back or is paused ---------------------------------------------------------
+
+
+def open_branches(bench: Bench) -> tuple[Handle, Run, Run]:
+    """Both branches of a fork have an attempt open, in workers 1 and 2."""
+    handle = bench.start(FORKED)
+    first = bench.worker(1)
+    first.record(bench.claimed(handle, worker=first), Success(None), always)
+    return handle, bench.claimed(handle, "main/b", first), bench.claimed(handle, "main/c", bench.worker(2))
+
+
+def finish_all(bench: Bench, handle: Handle) -> None:
+    """Claim and finish whatever is free, as other workers would."""
+    worker = bench.worker(9)
+    while lanes := bench.sql("SELECT lane FROM saga.work WHERE saga_id = %s AND worker IS NULL", handle.id):
+        bench.sql("UPDATE saga.work SET due_at = now() WHERE worker IS NULL")
+        for (lane,) in lanes:
+            bench.finish(worker, worker.claim(handle.id, lane))
+
+
+@pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
+def test_a_rollback_goes_on_after_its_last_open_attempt_was_ended_by_the_relay(bench: Bench, kind: str) -> None:
+    handle, left, right = open_branches(bench)
+    bench.worker(1).record(left, Failure(RuntimeError("no"), final=True), always)
+    end_open_attempt(bench, right, kind)
+    assert handle.status == Status.COMPENSATING
+    finish_all(bench, handle)
+    assert handle.status == Status.COMPENSATED
+    assert {name: step.undo and step.undo.status for name, step in handle.steps().items()} == {
+        "a": "succeeded", "b": "succeeded", "c": "succeeded", "d": None,
+    }  # fmt: skip
+    assert bench.sql("SELECT * FROM saga.work") == []
+
+
+@pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
+def test_a_paused_saga_can_be_resumed_after_the_relay_ended_its_attempt(bench: Bench, kind: str) -> None:
+    handle = bench.start()
+    run = bench.claimed(handle, worker=bench.worker(1))
+    handle.pause()
+    end_open_attempt(bench, run, kind)
+    assert handle.status == Status.PAUSED
+    finish_all(bench, handle)
+    assert handle.status == Status.PAUSED
+    handle.resume()
+    finish_all(bench, handle)
+    assert handle.status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
+def test_a_saga_can_be_cancelled_between_the_relays_word_and_the_claimers(bench: Bench, kind: str) -> None:
+    handle = bench.start()
+    end_open_attempt(bench, bench.claimed(handle, worker=bench.worker(1)), kind)
+    handle.cancel("now")
+    finish_all(bench, handle)
+    assert handle.status == Status.COMPENSATED
+    assert handle.steps()["a"].status == "unknown"
+
+
+def test_an_undo_that_the_relay_ended_is_made_again(bench: Bench) -> None:
+    handle, worker = bench.start(), bench.worker(1)
+    run = worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("no"), final=True), always)
+    assert run is not None
+    assert run.undo
+    end_open_attempt(bench, run, "lost")
+    finish_all(bench, handle)
+    assert handle.status == Status.COMPENSATED
+
+
+def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
+    """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
+    with bench.orchestrator.database.link() as link:
+        if kind == "lost":
+            found = work.lose(link, [run.claim.worker], 10)
+        elif kind == "unrun":
+            found = work.free_unrun(link, run.claim.worker, [run.claim.token])
+        else:
+            bench.sql("UPDATE saga.work SET due_at = now() WHERE worker = %s", run.claim.worker)
+            bench.sql(
+                "UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE step = %s AND kind LIKE %s", run.step, "%_started"
+            )
+            found = work.time_out(link, 10)
+    assert [message.lane for message in found] == [run.lane]
