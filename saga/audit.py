@@ -113,7 +113,8 @@ class _Definitions:
         if header.fingerprint not in self._known:
             with self._engine.database.link() as link:
                 stored = log.read_definition(link, header.fingerprint)
-            assert stored is not None, "the instance's foreign key"
+            if stored is None:
+                raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
             self._known[header.fingerprint] = stored, self._objection(header, stored)
         return self._known[header.fingerprint]
 

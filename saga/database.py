@@ -86,7 +86,7 @@ class Database:
         options: dict[str, Any] = {"application_name": "pgsaga", "connect_timeout": 10}
         if not self.settings.prepared_statements:
             options["prepare_threshold"] = None
-        return sqlalchemy.create_engine(
+        engine = sqlalchemy.create_engine(
             self.url,
             isolation_level="AUTOCOMMIT",
             pool_size=self.settings.pool_size,
@@ -94,6 +94,9 @@ class Database:
             pool_use_lifo=True,
             connect_args=options,
         )
+        if self.settings.prepared_statements:
+            sqlalchemy.event.listen(engine, "connect", _plan_once)
+        return engine
 
     def link(self) -> AbstractContextManager[Link]:
         """A connection in autocommit. After any exception it is thrown away: what it last did is unknown."""
@@ -135,6 +138,11 @@ class Database:
         engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+
+
+def _plan_once(connection: psycopg.Connection[Row], _: object) -> None:
+    """Have Postgres plan each prepared statement once: planning ours takes longer than running them."""
+    connection.execute("SET plan_cache_mode = force_generic_plan")
 
 
 def _is_stale(connection: Any) -> bool:

@@ -23,7 +23,7 @@ from saga.catalog import Catalog
 from saga.commands import RunStep
 from saga.database import Database, Link
 from saga.definition import Saga
-from saga.errors import DatabaseNotReady, SagaNotFound
+from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
 from saga.log import NewStatus
 from saga.machine import State, check, decide, extend, replay
@@ -235,7 +235,8 @@ class Engine:
                 raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)
             outline = saga.outline if saga else log.read_definition(link, header.fingerprint)
-        assert outline is not None, "the instance's foreign key"
+        if outline is None:
+            raise CorruptLog(f"saga {saga_id}: its definition {header.fingerprint} is not in the database")
         return Subject(saga_id, outline, saga)
 
     def read(self, subject: Subject, known: State | None = None) -> State:

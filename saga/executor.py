@@ -37,7 +37,7 @@ from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
-_BATCH_BUDGET = 0.05
+_BATCH_BUDGET = 0.1
 _REDACTED = "<in the saga log>"
 
 
@@ -76,14 +76,15 @@ class Executor:
                 run = self._attempts.claim(*rest.popleft())
                 if run is None:
                     continue
-                if rest and (not self._pace.is_quick(run.saga.name) or time.monotonic() - began > _BATCH_BUDGET):
-                    self._offer(rest, run.claim.queue)
+                quick = self._pace.is_quick(run.saga.name)
+                if rest and (not quick or time.monotonic() - began > _BATCH_BUDGET):
+                    self._offer(rest, run.claim.queue, alone=not quick)
                 with self._pace.measured(run.saga.name):
                     self._run_on(run, carrier)
 
-    def _offer(self, lanes: deque[tuple[UUID, str]], queue: str) -> None:
-        """Offer lanes to other workers, each in a message of its own."""
-        self._attempts.engine.publish([Dispatch(*lane, queue, alone=True) for lane in lanes])
+    def _offer(self, lanes: deque[tuple[UUID, str]], queue: str, *, alone: bool) -> None:
+        """Offer lanes to other workers."""
+        self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
         lanes.clear()
 
     def _run_on(self, run: Run | None, carrier: Any) -> None:

@@ -282,7 +282,8 @@ def rebuild_header(link: Link, saga_id: UUID, status: NewStatus) -> bool:
 def count_sagas(link: Link, *, everything: bool) -> int:
     """How many sagas are not finished, or how many there are."""
     rows = link.run(
-        "SELECT count(*) FROM {s}.instance WHERE %(everything)s OR finished_at IS NULL", {"everything": everything}
+        "SELECT count(*) FROM {s}.instance WHERE %(everything)s OR (status <> 'completed' AND finished_at IS NULL)",
+        {"everything": everything},
     )
     return int(rows[0][0])
 
@@ -292,7 +293,8 @@ def sagas_in_flight(link: Link, after: UUID | None, limit: int, *, everything: b
     rows = link.run(
         f"""
         SELECT {HEADER} FROM {{s}}.instance
-        WHERE (%(after)s::uuid IS NULL OR id > %(after)s) AND (%(everything)s OR finished_at IS NULL)
+        WHERE (%(after)s::uuid IS NULL OR id > %(after)s)
+          AND (%(everything)s OR (status <> 'completed' AND finished_at IS NULL))
         ORDER BY id LIMIT %(limit)s
         """,
         {"after": after, "limit": limit, "everything": everything},

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_QUICK = 0.02
+_QUICK = 0.05
 _WEIGHT = 0.2
 
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
-    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -49,7 +48,8 @@ instance = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("fingerprint", Text, ForeignKey(definition.c.fingerprint, name="instance_fingerprint_fkey"), nullable=False),
+    # No foreign key: every start would lock the one row of its definition, which is never deleted while it is in use.
+    Column("fingerprint", Text, nullable=False),
     Column("key", Text),
     Column("status", Text, nullable=False),
     Column("reason", Text),
@@ -63,12 +63,11 @@ instance = Table(
     CheckConstraint(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated'))", name="instance_finished_when_terminal"
     ),
-    Index("instance_name_key", "name", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
-    Index("instance_key", "key", postgresql_where=text("key IS NOT NULL")),
-    Index("instance_status", "status", "id"),
-    Index("instance_name_status", "name", "status", "id"),
+    Index("instance_key_name", "key", "name", unique=True, postgresql_where=text("key IS NOT NULL")),
+    # Most sagas are completed; the others are what one looks for.
+    Index("instance_status", "status", "id", postgresql_where=text("status <> 'completed'")),
+    Index("instance_name", "name", "id"),
     Index("instance_tags", "tags", postgresql_using="gin", postgresql_where=text("tags IS NOT NULL")),
-    Index("instance_fingerprint", "fingerprint", postgresql_where=text("finished_at IS NULL")),
 )
 
 log = Table(

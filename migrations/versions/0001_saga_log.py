@@ -62,9 +62,6 @@ def _instance(schema: str) -> None:
         _moment("started_at"),
         _moment("updated_at"),
         _moment("finished_at", nullable=True),
-        sa.ForeignKeyConstraint(
-            ["fingerprint"], [f"{schema}.definition.fingerprint"], name="instance_fingerprint_fkey"
-        ),
         sa.CheckConstraint(f"status IN ({_STATUSES})", name="instance_status_known"),
         sa.CheckConstraint(
             "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated'))",
@@ -74,20 +71,13 @@ def _instance(schema: str) -> None:
     )
     has_key, has_tags = sa.text("key IS NOT NULL"), sa.text("tags IS NOT NULL")
     op.create_index(
-        "instance_name_key", "instance", ["name", "key"], unique=True, schema=schema, postgresql_where=has_key
+        "instance_key_name", "instance", ["key", "name"], unique=True, schema=schema, postgresql_where=has_key
     )
-    op.create_index("instance_key", "instance", ["key"], schema=schema, postgresql_where=has_key)
-    op.create_index("instance_status", "instance", ["status", "id"], schema=schema)
-    op.create_index("instance_name_status", "instance", ["name", "status", "id"], schema=schema)
+    not_completed = sa.text("status <> 'completed'")
+    op.create_index("instance_status", "instance", ["status", "id"], schema=schema, postgresql_where=not_completed)
+    op.create_index("instance_name", "instance", ["name", "id"], schema=schema)
     op.create_index(
         "instance_tags", "instance", ["tags"], schema=schema, postgresql_using="gin", postgresql_where=has_tags
-    )
-    op.create_index(
-        "instance_fingerprint",
-        "instance",
-        ["fingerprint"],
-        schema=schema,
-        postgresql_where=sa.text("finished_at IS NULL"),
     )
 
 
