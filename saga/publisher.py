@@ -25,7 +25,8 @@ logger = logging.getLogger("saga")
 RUN = "saga.run"
 PING = "saga.ping"
 _CAPACITY = 10_000
-_LINGER = 0.002
+_LINGER = 0.008
+_GATHERED = 256
 _TOGETHER = 16
 
 
@@ -80,14 +81,10 @@ class Publisher:
             waiting = [messages.get()]
             try:
                 with self._app.producer_or_acquire() as producer:
-                    while True:
+                    while waiting:
                         self._send_in_time(producer, waiting)
                         self._done(messages, waiting)
-                        # At once when there is little to send; what comes in the next instant goes in one message.
-                        time.sleep(_LINGER)
-                        waiting = _drain(messages)
-            except queue.Empty:
-                continue
+                        waiting = _gather(messages)
             except Exception as error:
                 self._done(messages, waiting)
                 self._report(error)
@@ -157,14 +154,16 @@ def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
     return found
 
 
-def _drain(messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> list[tuple[float, Dispatch | Ping]]:
-    """All that waits, up to some hundreds.
+def _gather(messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> list[tuple[float, Dispatch | Ping]]:
+    """What came while the last message was sent, together with what comes in the next instants; nothing if none did.
 
-    Raises:
-        queue.Empty: nothing does.
+    So a message goes out at once as long as they come one by one, and several share one when they come faster.
     """
-    found = [messages.get_nowait()]
-    while len(found) < 256:
+    found: list[tuple[float, Dispatch | Ping]] = []
+    if messages.empty():
+        return found
+    time.sleep(_LINGER)
+    while len(found) < _GATHERED:
         try:
             found.append(messages.get_nowait())
         except queue.Empty:
