@@ -31,6 +31,7 @@ from saga.events import (
 from saga.machine import State, StepStatus, Track, decide, failure_outcome, replay
 from saga.outcome import Failure, Interruption, Outcome, Success
 from saga.outline import Outline
+from saga.retry import LONGEST
 
 logger = logging.getLogger("saga")
 
@@ -198,6 +199,7 @@ class Attempts:
         if isinstance(command, KeepWatch):
             return DeadlinePassed()
         if isinstance(command, RunStep):
+            self._wait_out(run.state, command)
             return start_of(run.saga, command)
         if not isinstance(command, AskPolicy):
             return None
@@ -209,6 +211,11 @@ class Attempts:
             return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
         return self._failed(run, track.error or "", None, waits[run.attempt], effect=effect, held=False)
+
+    def _wait_out(self, state: State, command: RunStep) -> None:
+        """Sleep through what is left of the short wait for which a lost worker had held the lane."""
+        if command.due and state.at:
+            time.sleep(min(max(0.0, (command.due - state.at).total_seconds()), self._inline_wait))
 
     def _wait_after(self, run: Run, track: Track) -> float | None:
         if track.ended == "interrupted":
@@ -352,7 +359,7 @@ class Attempts:
         if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
             return None
         wait = self._ask_policy(run, outcome.error)
-        return None if wait is None else max(wait, outcome.min_wait)
+        return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
 
     def _ask_policy(self, run: Run, error: BaseException) -> float | None:
         track = run.track

@@ -30,7 +30,7 @@ class RunStep(Command):
 
 @dataclass(frozen=True, slots=True)
 class AskPolicy(Command):
-    """Ask the retry policy what follows an attempt that timed out or was lost."""
+    """Settle an attempt that timed out, was lost or interrupted: ask the retry policy what follows."""
 
     step: str
     attempt: int

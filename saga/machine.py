@@ -17,8 +17,9 @@ Rules
 
 Theory of operation
 -------------------
-A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that a
-timeout or a lost worker ended is ``undecided`` until someone who has the definition asks the retry policy. The counts
+A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that ended
+without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
+the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
 ``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps.
 """
 
@@ -681,7 +682,8 @@ def _objection(outline: Outline, state: State, request: Request) -> str | None: 
 
 
 def _objection_to_retry(state: State) -> str | None:
-    tracks = [track for step in state.steps.values() for track in (step, step.undo) if track]
+    actions = [] if state.rolling_back else list[Track](state.steps.values())
+    tracks = actions + [step.undo for step in state.steps.values() if step.undo]
     if state.stuck_on or any(_retriable(track, stuck=False) for track in tracks):
         return None
     if any(track.status is StepStatus.RUNNING or track.held for track in tracks):

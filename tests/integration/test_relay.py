@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -425,3 +426,16 @@ def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
             )
             found = work.time_out(link, 10)
     assert [message.lane for message in found] == [run.lane]
+
+
+def test_what_is_left_of_a_held_wait_is_waited_out_by_the_next_worker(bench: Bench) -> None:
+    one, sent = relay(bench)
+    worker = bench.worker(1)
+    handle = bench.start()
+    held = worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("x"), min_wait=0.9), always)
+    assert held is not None
+    look_until_gone(one, sent)
+    bench.claimed(handle, worker=bench.worker(2))
+    failed = next(entry for entry in handle.log() if entry.kind == "step_failed")
+    assert failed.at is not None
+    assert handle.log()[-1].at - failed.at >= timedelta(seconds=0.9)
