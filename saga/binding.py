@@ -72,12 +72,11 @@ def _validated(saga: Saga, given: Any, original: JSON) -> JSON:
     if saga.input is None:
         return original
     try:
-        typed = adapter(saga.input)
-        value = typed.validate_python({} if given is None else given)
-        return typed.dump_python(value, mode="json")
+        value = adapter(saga.input).validate_python({} if given is None else given, by_alias=True, by_name=True)
     except ValidationError as error:
         problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
         raise InputError(f"saga {saga.name!r}: the input does not fit {saga.input.__name__}: {problems}") from None
+    return encode(value, saga.input)
 
 
 def _problem(item: Any) -> str:

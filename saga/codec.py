@@ -1,7 +1,9 @@
 """Values to JSON and back, by their type annotations.
 
 What a step returns is stored as JSON and given to the next step as the type either of the two declares: ``Decimal``,
-``datetime``, ``UUID``, enums, dataclasses, typed dictionaries and pydantic models survive the way.
+``datetime``, ``UUID``, enums, dataclasses, typed dictionaries and pydantic models survive the way. Models are stored by
+the names of their fields, without what they compute, and read by name or alias. A secret (``SecretStr``) is refused:
+all that pydantic writes of it is its mask.
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import types
 import typing
 from functools import lru_cache
-from typing import Any
+from typing import Any, NotRequired, Required
 
-from pydantic import TypeAdapter
+import typing_extensions
+from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
+from typing_extensions import ReadOnly, is_typeddict
 
 from saga.errors import ResultError
 
@@ -23,6 +28,8 @@ JSON = Any
 """A JSON value as Python's ``json`` module reads it."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_QUALIFIERS: tuple[Any, ...] = (NotRequired, ReadOnly, Required)
+_MASK = str(SecretStr("secret"))
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -40,10 +47,24 @@ def encode(value: object, annotation: Any = Any) -> JSON:
         if value is None:
             return None
         if annotation is Any or annotation is None:
-            return to_jsonable_python(value)
-        return adapter(annotation).dump_python(value, mode="json", warnings=False)
+            encoded = to_jsonable_python(value, by_alias=False, round_trip=True)
+        else:
+            encoded = adapter(annotation).dump_python(
+                value, mode="json", by_alias=False, round_trip=True, warnings=False
+            )
+        if _MASK in repr(encoded) and _holds_secret(adapter(annotation).dump_python(value, warnings=False)):
+            raise ValueError("it holds a secret, of which only the mask would be stored; pass a reference to it")
+        return encoded
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise Unencodable(f"{type(value).__name__} cannot be stored as JSON: {error}") from None
+
+
+def _holds_secret(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_secret, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(_holds_secret, value))
+    return isinstance(value, (Secret, SecretBytes, SecretStr))
 
 
 def decode(value: JSON, annotation: Any) -> Any:
@@ -54,7 +75,7 @@ def decode(value: JSON, annotation: Any) -> Any:
     """
     if annotation is Any:
         return value
-    return adapter(annotation).validate_json(json.dumps(value))
+    return adapter(annotation).validate_json(json.dumps(value), by_alias=True, by_name=True)
 
 
 def dumps(value: JSON, limit: int | None = None) -> str:
@@ -125,9 +146,38 @@ def allows_none(annotation: Any) -> bool:
     return origin in (typing.Union, types.UnionType) and any(allows_none(part) for part in typing.get_args(annotation))
 
 
+def typed_dict_fields(annotation: Any) -> dict[str, tuple[Any, bool]]:
+    """The keys of a typed dictionary, each with its type and whether it must be there."""
+    found = {}
+    for name, hint in typing_extensions.get_type_hints(annotation, include_extras=True).items():
+        required = name in annotation.__required_keys__
+        origin: Any = typing.get_origin(hint)
+        while origin in _QUALIFIERS:
+            required = origin is Required or (origin is ReadOnly and required)
+            (hint,) = typing.get_args(hint)
+            origin = typing.get_origin(hint)
+        found[name] = (hint, required)
+    return found
+
+
+def _readable(annotation: Any) -> Any:
+    """The same type as pydantic can read it: before Python 3.12 it wants ``TypedDict`` from ``typing_extensions``."""
+    if sys.version_info >= (3, 12) or not is_typeddict(annotation) or type(annotation).__module__ != "typing":
+        return annotation
+    fields = {
+        name: Required[_readable(hint)] if required else NotRequired[_readable(hint)]
+        for name, (hint, required) in typed_dict_fields(annotation).items()
+    }
+    make: Any = typing_extensions.TypedDict
+    same = make(annotation.__name__, fields)
+    if config := getattr(annotation, "__pydantic_config__", None):
+        same.__pydantic_config__ = config
+    return same
+
+
 @lru_cache(maxsize=4096)
 def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
+    return TypeAdapter(_readable(annotation))
 
 
 def adapter(annotation: Any) -> TypeAdapter[Any]:
@@ -139,4 +189,4 @@ def adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         return _cached_adapter(annotation)
     except TypeError:  # an annotation that cannot be hashed
-        return TypeAdapter(annotation)
+        return TypeAdapter(_readable(annotation))

@@ -85,7 +85,7 @@ def postgres_url(url: str | None) -> URL:
         raise DatabaseNotReady("no database is configured: set app.conf.saga_database_url or SAGA_DATABASE_URL")
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise DatabaseNotReady(
             "saga_database_url is not a URL: expected postgresql://user@host:5432/database"
         ) from None

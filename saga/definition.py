@@ -9,10 +9,22 @@ from typing import Any, Final
 
 from celery.app.task import Task
 
+from saga.codec import clean_text
 from saga.errors import DefinitionError
 from saga.outline import DEADLINE, MAIN, Outline
-from saga.retry import Retry
-from saga.wiring import RESERVED, Scope, Signature, Value, Wire, check_type, fields_of, signature_of
+from saga.retry import LONGEST, Retry
+from saga.wiring import (
+    RESERVED,
+    Scope,
+    Signature,
+    Value,
+    Wire,
+    check_type,
+    fields_of,
+    promised_fields,
+    resolving,
+    signature_of,
+)
 
 
 class _Unsaid:
@@ -34,7 +46,7 @@ class Step:
             be absent from the pivot on. It must be idempotent and at ease when there is nothing to undo.
         retry: when a failed attempt is made again; three attempts by default, ``Retry.persistent()`` after the pivot.
         compensate_retry: the same for the undo; ``Retry.persistent()`` by default.
-        timeout: how long one attempt may take.
+        timeout: how long one attempt may take; ten years at most.
         compensate_timeout: the same for the undo; ``timeout`` by default.
         pivot: the point of no return: before it the saga can roll back, after it succeeded it can only go forward.
         transactional: the task (and its undo) may take a SQLAlchemy ``connection`` or ``session`` on the log's database
@@ -139,19 +151,21 @@ class _Builder:
 
     def __init__(self, saga: str, input: type | None) -> None:
         self.saga = saga
+        self.input = input
         self.actions: dict[str, Job] = {}
         self.undos: dict[str, Job] = {}
         self.pivot: str | None = None
         self.seen: dict[str, Any] = {}
-        if not (isinstance(saga, str) and saga):
-            raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text")
+        if not (isinstance(saga, str) and saga and clean_text(saga) == saga):
+            raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text without NUL")
         self.fields = self._input_fields(input)
         self.names: list[str] = []
 
     def _input_fields(self, input: type | None) -> Mapping[str, Any] | None:
         if input is None:
             return None
-        fields = fields_of(input)
+        with resolving(f"saga {self.saga!r}: an annotation of the input"):
+            fields = fields_of(input)
         if fields is None:
             raise DefinitionError(
                 f"saga {self.saga!r}: input={input!r} expected a pydantic model, a dataclass or a TypedDict"
@@ -217,13 +231,14 @@ class _Builder:
 
     def _compensation(self, place: str, step: Step, name: str, returns: Any) -> None:
         self._check_compensation(place, step)
-        if not isinstance(step.compensate, Task):
+        if step.compensate is None or isinstance(step.compensate, _Unsaid):
             return
         undo = self._read(place, "compensate", step.compensate)
         place = f"{place}, its compensation"
         wires = self._scope(place, step, name, own=returns).wire(undo, step.compensate_bind or {})
-        timeout = _seconds(place, "compensate_timeout", step.compensate_timeout or step.timeout)
-        self.undos[name] = Job(step.compensate.name, wires, undo.returns, step.compensate_retry, timeout, step.queue,
+        timeout = step.timeout if step.compensate_timeout is None else step.compensate_timeout
+        seconds = _seconds(place, "compensate_timeout", timeout)
+        self.undos[name] = Job(step.compensate.name, wires, undo.returns, step.compensate_retry, seconds, step.queue,
                                step.priority, step.transactional)  # fmt: skip
 
     def _scope(self, place: str, step: Step, name: str, own: Any) -> Scope:
@@ -255,7 +270,8 @@ class _Builder:
     def _check_kind(self, place: str, step: Step, in_parallel: bool) -> None:
         for option in ("retry", "compensate_retry"):
             value = getattr(step, option)
-            if value is not None and not isinstance(value, Retry):
+            unsaid = value is None and option == "retry"  # whose default depends on where the step stands
+            if not unsaid and not isinstance(value, Retry):
                 raise DefinitionError(
                     f"{place}: {option}={value!r} expected a Retry, such as Retry(stop=stop_after_attempt(5))"
                 )
@@ -279,6 +295,8 @@ class _Builder:
     def _check_names(self) -> None:
         for name in self.names:
             where = f"saga {self.saga!r}, step {name!r}"
+            if not isinstance(name, str) or clean_text(name) != name:
+                raise DefinitionError(f"{where}: its name is no text without NUL; give it another with name=")
             if name in RESERVED or name in (MAIN, DEADLINE):
                 raise DefinitionError(f"{where}: its name is a reserved word; give it another with name=")
             if "/" in name or "." in name or not name:
@@ -305,22 +323,21 @@ class _Builder:
         return str(getattr(step.task, "__name__", repr(step.task)))
 
     def required_fields(self) -> Mapping[str, str]:
-        """Of an untyped input: each field that a step cannot do without, and that step."""
-        if self.fields is not None:
-            return {}
+        """Each field that the input's type does not promise and a step cannot do without, and that step."""
+        promised = promised_fields(self.input) if self.input else frozenset()
         found: dict[str, str] = {}
         for jobs in (self.actions, self.undos):
             for name, job in jobs.items():
                 for wire in job.wires:
-                    if wire.source.origin == "input" and not wire.optional:
+                    if wire.source.origin == "input" and not wire.optional and wire.source.path[0] not in promised:
                         found.setdefault(wire.source.path[0], name)
         return found
 
 
 def _seconds(place: str, option: str, value: Any) -> float:
-    if not isinstance(value, timedelta) or value <= timedelta(0):
+    if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST:
         raise DefinitionError(
-            f"{place}: {option}={value!r} expected a positive timedelta, such as timedelta(seconds=30)"
+            f"{place}: {option}={value!r} expected a positive timedelta of ten years at most, such as timedelta(seconds=30)"
         )
     return value.total_seconds()
 

@@ -68,6 +68,10 @@ class AttemptSucceeded(AttemptEvent):
     result: Any = None
 
 
+OUTCOMES = frozenset({"retry", "aborted", "unknown", "failed"})
+"""What may follow a failed attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(AttemptEvent):
     """The attempt failed, and this is what follows.
@@ -298,14 +302,28 @@ def entry_from_row(saga_id: UUID, row: tuple[Any, ...]) -> Entry:
             f"saga {saga_id}, entry {seq}: unknown kind {kind!r}; a newer pgsaga may have written it"
         ) from None
     try:
-        return Entry(seq, event(**_columns(event, lane, step, attempt), **implied, **data), at, worker)
-    except TypeError as error:
+        return Entry(seq, _built(event, _columns(event, lane, step, attempt), implied, data), at, worker)
+    except (TypeError, ValueError) as error:
         raise CorruptLog(f"saga {saga_id}, entry {seq}: damaged {kind}: {error}") from None
 
 
-def _columns(event: type[Event], lane: str, step: str, attempt: int) -> Mapping[str, Any]:
+def _columns(
+    event: type[Event], lane: str | None, step: str | None, attempt: int | None
+) -> Mapping[str, str | int | None]:
     if issubclass(event, AttemptEvent):
         return {"lane": lane, "step": step, "attempt": attempt}
     if issubclass(event, StepSkipped):
         return {"lane": lane, "step": step}
     return {}
+
+
+def _built(
+    event: type[Event], columns: Mapping[str, Any], implied: Mapping[str, Any], data: Mapping[str, Any]
+) -> Event:
+    for name, value in columns.items():
+        if value is None:
+            raise ValueError(f"it has no {name}")
+    found = event(**columns, **implied, **data)
+    if isinstance(found, AttemptFailed) and found.outcome not in OUTCOMES:
+        raise ValueError(f"unknown outcome {found.outcome!r}")
+    return found

@@ -26,6 +26,9 @@ from tenacity.wait import WaitBaseT
 
 from saga.errors import StepTimeout, WorkerLost
 
+LONGEST = timedelta(days=3650)
+"""No wait, timeout or deadline is longer: a time further away may be none that Postgres or Python knows."""
+
 _QUICK = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.2)
 _SLOW = wait_exponential_jitter(multiplier=1, max=600, jitter=1)
 
@@ -69,7 +72,7 @@ class Retry:
         return cls(stop=stop_never, wait=_SLOW)
 
     def next_wait(self, error: BaseException, attempt: int, elapsed: float) -> float | None:
-        """How long to wait before the next attempt, in seconds, or ``None`` when there is to be none.
+        """How long to wait before the next attempt, in seconds (ten years at most), or ``None`` when there is to be none.
 
         Args:
             error: what ended the attempt.
@@ -80,7 +83,7 @@ class Retry:
         lost = isinstance(error, (WorkerLost, StepTimeout))
         if not lost and not self.retry(state):
             return None
-        wait = max(0.0, float(self.wait(state)))
+        wait = min(max(0.0, float(self.wait(state))), LONGEST.total_seconds())
         state.upcoming_sleep = wait
         if self.stop(state):
             return None

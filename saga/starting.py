@@ -29,6 +29,7 @@ from saga.ids import uuid7
 from saga.log import Header
 from saga.machine import decide, replay
 from saga.plan import place_of
+from saga.retry import LONGEST
 from saga.work import Dispatch
 
 BATCH = 200
@@ -102,9 +103,14 @@ def _tags(saga: Saga, tags: Any) -> Any:
 
 def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0):
-        raise InputError(f"saga {saga.name!r}: {name}={value!r} expected a timedelta or seconds, not negative")
-    return None if seconds is None else float(seconds)
+    if seconds is None:
+        return None
+    known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not (known and 0 <= seconds <= LONGEST.total_seconds()):
+        raise InputError(
+            f"saga {saga.name!r}: {name}={value!r} expected a timedelta or seconds, not negative and ten years at most"
+        )
+    return float(seconds)
 
 
 class Starter:

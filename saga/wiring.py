@@ -9,15 +9,17 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from celery.app.task import Task
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
+from typing_extensions import is_typeddict
 
-from saga.codec import adapter
+from saga.codec import adapter, typed_dict_fields
 from saga.errors import DefinitionError
 
 RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
@@ -48,6 +50,9 @@ class Source:
     name: str = ""
     path: tuple[str, ...] = ()
     value: Any = None
+
+
+_OWN_RESULT = Source("reserved", "result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,10 @@ class Scope:
             source = self._named(parameter)
         if source is None:
             return None
-        wire = Wire(parameter.name, source, parameter.annotation, parameter.optional)
+        annotation = parameter.annotation
+        if annotation is Any and source == _OWN_RESULT:
+            annotation = self.steps[self.own or ""]
+        wire = Wire(parameter.name, source, annotation, parameter.optional)
         self._check_type(wire)
         return wire
 
@@ -174,6 +182,11 @@ class Scope:
                 f"Value(constant); for a constant write Value({target!r})"
             )
         head, *path = target.split(".")
+        if "" in (head, *path):
+            raise DefinitionError(
+                f"{self.place}: bind={{{parameter!r}: {target!r}}} has an empty part; "
+                f"expected 'input.field', 'step' or 'step.field', such as 'input.email'"
+            )
         if head == "input":
             return self._bound_input(parameter, target, path)
         if head in RESERVED and not path:
@@ -202,7 +215,8 @@ class Scope:
 
     def _check_path(self, parameter: str, target: str, annotation: Any, path: list[str]) -> None:
         for name in path:
-            fields = fields_of(annotation)
+            with resolving(f"{self.place}: bind={{{parameter!r}: {target!r}}}: an annotation of {annotation!r}"):
+                fields = fields_of(annotation)
             if fields is None:
                 return
             if name not in fields:
@@ -227,7 +241,8 @@ def signature_of(place: str, task: Task) -> Signature:
     Raises:
         DefinitionError: its arguments cannot be bound by name, or an annotation cannot be resolved.
     """
-    if inspect.iscoroutinefunction(inspect.unwrap(task.run)):
+    run = inspect.unwrap(task.run)
+    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
         raise DefinitionError(f"{place}: {task.name} is an async def, which Celery does not run; make it a plain def")
     hints = _hints(place, task)
     parameters = []
@@ -248,26 +263,38 @@ def signature_of(place: str, task: Task) -> Signature:
 
 def _hints(place: str, task: Task) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(inspect.unwrap(task.run), include_extras=True)
-    except NameError as error:
-        raise DefinitionError(
-            f"{place}: an annotation of {task.name} cannot be resolved ({error}); "
-            f"import that name when the module runs, not only under TYPE_CHECKING"
-        ) from None
+        with resolving(f"{place}: an annotation of {task.name}"):
+            return typing.get_type_hints(inspect.unwrap(task.run), include_extras=True)
     except TypeError:
         return {}
+
+
+@contextmanager
+def resolving(what: str) -> Iterator[None]:
+    """Report an annotation that names what is not there, or that is no expression.
+
+    Raises:
+        DefinitionError: it cannot be resolved.
+    """
+    try:
+        yield
+    except (NameError, AttributeError, SyntaxError) as error:
+        raise DefinitionError(
+            f"{what} cannot be resolved ({error}); import that name when the module runs, not only under TYPE_CHECKING"
+        ) from None
 
 
 def check_type(what: str, annotation: Any) -> None:
     """Make sure that values of a type can be stored and read back.
 
     Raises:
-        DefinitionError: pydantic does not know how.
+        DefinitionError: pydantic does not know how, or an annotation in that type cannot be resolved.
     """
     if annotation is Any:
         return
     try:
-        adapter(annotation)
+        with resolving(f"{what}: an annotation of its type"):
+            adapter(annotation).rebuild()
     except PydanticUserError as error:
         problem = str(error).split("\n", 1)[0]
         raise DefinitionError(f"{what} has a type that cannot be stored as JSON: {problem}") from None
@@ -280,9 +307,16 @@ def fields_of(annotation: Any) -> Mapping[str, Any] | None:
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         hints = typing.get_type_hints(annotation, include_extras=True)
         return {item.name: hints[item.name] for item in dataclasses.fields(annotation)}
-    if typing.is_typeddict(annotation):
-        return typing.get_type_hints(annotation)
+    if is_typeddict(annotation):
+        return {name: hint for name, (hint, _) in typed_dict_fields(annotation).items()}
     return None
+
+
+def promised_fields(annotation: Any) -> frozenset[str]:
+    """The fields that every value of such a type has."""
+    if is_typeddict(annotation):
+        return frozenset(name for name, (_, required) in typed_dict_fields(annotation).items() if required)
+    return frozenset(fields_of(annotation) or ())
 
 
 def _closest(name: str, candidates: typing.Iterable[str]) -> str:

@@ -24,7 +24,9 @@ def test_a_wheel_in_an_empty_environment_has_all_it_needs(tmp_path: Path) -> Non
     saga = str(tmp_path / "env" / "bin" / "saga")
     assert "0.1.0" in run(saga, "--version", cwd=tmp_path)
     assert "CREATE TABLE saga.log" in run(saga, "db", "sql", cwd=tmp_path)
-    imports = "import saga.migrations.versions, saga.examples.shop.purchases as p; from importlib.resources import files; "
+    imports = (
+        "import saga.migrations.versions, saga.examples.shop.purchases as p; from importlib.resources import files; "
+    )
     found = run(python, "-c", imports + "print(files('saga').joinpath('py.typed').is_file(), p.__file__)", cwd=tmp_path)
     assert found.startswith("True ")
     assert str(tmp_path / "env") in found

@@ -1,0 +1,364 @@
+"""A world in miniature: random definitions, and workers, a relay and operators that do whatever they may.
+
+All choices come from a tape of bytes, so hypothesis can draw, replay and shrink them. Where the tape ends everyone is
+at their best: attempts succeed, and what is stuck is settled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.definition import Parallel, Saga, Step
+from saga.errors import NotAllowed
+from saga.events import (
+    AttemptEvent,
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptLost,
+    AttemptStarted,
+    AttemptSucceeded,
+    AttemptTimedOut,
+    CancelRequested,
+    CompensateRequested,
+    DeadlinePassed,
+    Entry,
+    Event,
+    LateResult,
+    Paused,
+    Request,
+    Resumed,
+    RetryRequested,
+    SagaStarted,
+    StepSkipped,
+)
+from saga.machine import State, StepStatus, check, decide, failure_outcome, pivot_in_doubt, replay
+
+from .helpers import NOON, task_of
+
+MOST_STEPS = 9
+_SECOND = timedelta(seconds=1)
+
+
+class Tape:
+    """A source of choices: a byte is one choice, and past the end it is always the first option."""
+
+    def __init__(self, choices: bytes) -> None:
+        self._choices = iter(choices)
+
+    def pick(self, options: Sequence[Any]) -> Any:
+        return options[next(self._choices, 0) % len(options)]
+
+    def flip(self) -> bool:
+        return bool(self.pick([False, True]))
+
+
+# --- definitions ------------------------------------------------------------------------------------------------------
+
+
+@task_of
+def act(): ...
+
+
+@task_of
+def undo(): ...
+
+
+Shape = list[Any]
+"""Items in order: ``None`` for a step, a list of shapes for a parallel."""
+
+
+def shape_of(tape: Tape, room: list[int], depth: int = 0) -> Shape:
+    """Draw a sequence of steps and forks, of as many steps as there is room for."""
+    items: Shape = []
+    for _ in range(tape.pick([2, 1, 3, 4] if depth == 0 else [1, 2, 1, 3])):
+        if room[0] <= 0 and items:
+            break
+        if depth < 3 and room[0] > 1 and tape.pick([False, False, True] if depth else [False, True]):
+            items.append([shape_of(tape, room, depth + 1) for _ in range(tape.pick([2, 1, 3]))])
+        else:
+            room[0] -= 1
+            items.append(None)
+    return items
+
+
+def saga_of(tape: Tape) -> Saga:
+    """Draw a definition."""
+    shape = shape_of(tape, [MOST_STEPS])
+    plain = [index for index, item in enumerate(shape) if item is None]
+    pivot = tape.pick(plain) if plain and tape.pick([False, True, False]) else None
+    numbers = iter(range(1000))
+
+    def a_step(*, pivot: bool = False, past: bool = False) -> Step:
+        options: dict[str, Any] = {"name": f"s{next(numbers)}", "transactional": tape.pick([False, False, True])}
+        if pivot:
+            return Step(act, pivot=True, **options)
+        return Step(act, **options) if past else Step(act, compensate=tape.pick([undo, undo, None]), **options)
+
+    def items_of(shape: Shape, *, past: bool) -> list[Any]:
+        return [
+            a_step(past=past) if item is None else Parallel(*[items_of(branch, past=past) for branch in item])
+            for item in shape
+        ]
+
+    items: list[Any] = []
+    for index, item in enumerate(shape):
+        if index == pivot:
+            items.append(a_step(pivot=True))
+        else:
+            items += items_of([item], past=pivot is not None and index > pivot)
+    return Saga("simulated", *items)
+
+
+@st.composite
+def sagas(draw: st.DrawFn) -> Saga:
+    """Definitions with forks in forks, some with a pivot, with and without undos, some steps transactional."""
+    return saga_of(Tape(draw(st.binary(min_size=40, max_size=40))))
+
+
+tapes = st.binary(min_size=120, max_size=120).map(Tape)
+
+
+def precedences(doc: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Each pair of steps of which the first must be over before the second starts; read from the stored document."""
+    before: list[str] = []
+    for item in doc:
+        here = list(_names(item))
+        yield from ((first, second) for first in before for second in here)
+        for branch in item.get("parallel", ()):
+            yield from precedences(branch)
+        before += here
+
+
+def _names(item: Any) -> Iterator[str]:
+    if "step" in item:
+        yield item["step"]
+    for branch in item.get("parallel", ()):
+        for inner in branch:
+            yield from _names(inner)
+
+
+# --- the world --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """A saga on its way, with a log that only grows; ``watch`` is told of each entry: what it is, before and after.
+
+    Attributes:
+        echoes: seqs of entries that say again what had been said.
+    """
+
+    saga: Saga
+    tape: Tape
+    watch: Callable[[World, Entry, State, State], None] = lambda *_: None
+    entries: list[Entry] = field(default_factory=list)
+    state: State = None  # type: ignore[assignment]
+    now: datetime = NOON
+    echoes: set[int] = field(default_factory=set)
+    echo: bool = True
+
+    def __post_init__(self) -> None:
+        self.state = replay(self.saga, [])
+        self.append(
+            SagaStarted(
+                {"sku": "A1"},
+                deadline=self.tape.pick([None, 5.0, 60.0]),
+                delay=self.tape.pick([None, 3.0]),
+                priority=self.tape.pick([None, 4]),
+            )
+        )
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return decide(self.saga, self.state)
+
+    def append(self, event: Event, *, worker: int | None = 1, echo: bool = False) -> None:
+        before = self.state
+        entry = Entry(len(self.entries) + 1, event, self.now, worker)
+        self.entries.append(entry)
+        if echo:
+            self.echoes.add(entry.seq)
+        self.state = replay(self.saga, [entry], before)
+        self.watch(self, entry, before, self.state)
+        self.now += _SECOND
+
+    def run(self, limit: int = 600) -> None:
+        """Go on until there is nothing to be done by anyone, operators included."""
+        for _ in range(limit):
+            options = list(self.options())
+            if not options:
+                return
+            self.tape.pick(options)()
+        raise AssertionError(f"no end in sight: {self.state}")
+
+    def options(self) -> Iterator[Callable[[], None]]:
+        """What may happen next; first what the machine asks for, or where it asks for nothing what settles it."""
+        commands = self.commands
+        for command in commands:
+            if not isinstance(command, KeepWatch):
+                yield from [lambda command=command: self.follow(command)] * 3
+        if not any(not isinstance(command, KeepWatch) for command in commands):
+            settle = self.settling()
+            if settle is None:
+                # Nobody has anything to do: a terminal saga may still be echoed or compensated.
+                if self.tape.flip():
+                    yield self.do_unasked
+                return
+            yield lambda: self.append(settle, worker=None)
+        for command in commands:
+            if isinstance(command, KeepWatch):
+                yield self.pass_deadline
+        yield self.do_unasked
+
+    def settling(self) -> Request | None:
+        """What an operator does about a saga that does not go on by itself."""
+        if self.state.stuck_on:
+            choices: list[Request] = [RetryRequested("ann")]
+            step, undo = next(iter(self.state.stuck_on))
+            lane = self.saga.outline.steps[step].lane
+            choices.append(StepSkipped("ann", "by hand", lane, step, undo, {"by": "hand"}))
+            if pivot_in_doubt(self.saga.outline, self.state):
+                choices.append(CancelRequested("ann", "it did not happen"))
+            return self.tape.pick(choices)
+        if self.state.paused and not self.state.status.terminal:
+            return Resumed("ann")
+        return None
+
+    def do_unasked(self) -> None:
+        """What nobody waits for: an operator's request, an entry that comes again, or one that comes too late."""
+        unasked = [self.say_again, self.bring_late, self.request_something]
+        self.tape.pick(unasked if self.echo else [self.request_something])()
+
+    def request_something(self) -> None:
+        """An operator asks for something, if it is allowed."""
+        step = self.tape.pick(list(self.saga.outline.steps.values()))
+        requests: list[Request] = [
+            Paused("ann"),
+            Resumed("ann"),
+            RetryRequested("ann"),
+            CompensateRequested("ann", "returned"),
+            StepSkipped("ann", None, step.lane, step.name, self.state.steps[step.name].undo is not None, 1),
+        ]
+        if self.tape.flip():
+            requests.append(CancelRequested("ann", "changed my mind"))
+        allowed = [request for request in requests if self.allows(request)]
+        if allowed:
+            self.append(self.tape.pick(allowed), worker=None)
+
+    def allows(self, request: Request) -> bool:
+        try:
+            check("simulated[1]", self.saga.outline, self.state, request)
+        except NotAllowed:
+            return False
+        return True
+
+    def say_again(self) -> None:
+        """An entry about an attempt, or the start, is written once more."""
+        known = [
+            entry.event
+            for entry in self.entries
+            if isinstance(entry.event, (AttemptEvent, SagaStarted)) and entry.seq not in self.echoes
+        ]
+        self.append(self.tape.pick(known), echo=True)
+
+    def bring_late(self) -> None:
+        """An attempt that is not the open one, or that was never made, brings something."""
+        name = self.tape.pick(list(self.saga.outline.steps))
+        step = self.saga.outline.steps[name]
+        undo = self.state.steps[name].undo is not None and self.tape.flip()
+        number = self.state.track(name, undo).attempts + self.tape.pick([-1, 2])
+        where = (step.lane, name, number, undo)
+        event = self.tape.pick(
+            [
+                LateResult(*where, outcome="success", result=1),
+                AttemptSucceeded(*where, result="late"),
+                AttemptFailed(*where, outcome="unknown"),
+                AttemptTimedOut(*where),
+                AttemptLost(*where),
+                AttemptInterrupted(*where),
+            ]
+        )
+        self.append(event, echo=True)
+
+    def pass_deadline(self) -> None:
+        self.append(DeadlinePassed())
+
+    # what workers and the relay do
+
+    def follow(self, command: Command) -> None:
+        """Do what a command says, or let the attempt that it waits for end."""
+        if isinstance(command, RunStep):
+            self.start(command)
+        elif isinstance(command, AskPolicy):
+            self.settle(command)
+        else:
+            assert isinstance(command, Wait)
+            self.end(command)
+
+    def settle(self, command: AskPolicy) -> None:
+        """Decide as ``Attempts`` does: after an interruption it just goes on, if anything may start."""
+        state = self.state
+        interrupted = state.track(command.step, command.undo).ended == "interrupted"
+        if interrupted and not state.paused and (command.undo or not state.rolling_back):
+            self.start(RunStep(command.lane, command.step, command.attempt + 1, command.undo))
+        else:
+            transactional = self.saga.outline.steps[command.step].transactional and not command.undo
+            self.fail(command, effect=not transactional, settling=True)
+
+    def start(self, command: RunStep) -> None:
+        if command.due:
+            self.now = max(self.now, command.due)
+        timeout = self.saga.job(command.step, command.undo).timeout
+        worker = self.tape.pick([1, 2, 3])
+        self.append(AttemptStarted(command.lane, command.step, command.attempt, command.undo, timeout), worker=worker)
+
+    def end(self, command: Wait) -> None:
+        where = (command.lane, command.step, command.attempt, command.undo)
+        held = self.state.track(command.step, command.undo).held
+        if held:
+            due = self.state.track(command.step, command.undo).due
+            ends = [lambda: self.start(RunStep(command.lane, command.step, command.attempt + 1, command.undo, due))]
+        else:
+            result = f"{command.step} {command.attempt}"
+            ends = [lambda: self.append(AttemptSucceeded(*where, result=result))] * 8
+            ends += [lambda: self.fail(command, effect=True), lambda: self.fail(command, effect=False)]
+        ends += [
+            lambda: self.append(AttemptTimedOut(*where)),
+            lambda: self.append(AttemptLost(*where)),
+            lambda: self.append(AttemptInterrupted(*where, error="shutdown")),
+        ]
+        self.tape.pick(ends)()
+
+    def fail(self, command: Any, *, effect: bool, settling: bool = False) -> None:
+        self.append(self.failure(command, effect=effect, settling=settling))
+
+    def failure(self, command: Any, *, effect: bool, settling: bool) -> AttemptFailed:
+        """What the retry policy says to a failure, drawn; as ``Attempts`` writes it, a stale retry in a rollback aside."""
+        effect = effect and not (self.saga.outline.steps[command.step].transactional and not command.undo)
+        where = (command.lane, command.step, command.attempt, command.undo)
+        error = f"{command.step} broke in attempt {command.attempt}"
+        final = AttemptFailed(*where, outcome="unknown", error=error, effect=effect)
+        outcome = failure_outcome(self.state, final, effect=effect)
+        if self.tape.flip():
+            wait = self.tape.pick([0.0, 0.5, 30.0])
+            held = not settling and not self.state.paused and wait > 0 and self.tape.flip()
+            return AttemptFailed(*where, outcome="retry", error=error, wait=wait, held=held, effect=effect)
+        return AttemptFailed(*where, outcome=outcome, error=error, effect=effect)
+
+
+def through_json(value: Any) -> Any:
+    """A JSON value as the database gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def open_actions(state: State) -> list[str]:
+    """The actions of which an attempt runs or is undecided, counted from the steps."""
+    unclear = (StepStatus.RUNNING, StepStatus.UNDECIDED)
+    return [name for name, step in state.steps.items() if step.status in unclear]

@@ -1,0 +1,104 @@
+"""A process knows its definitions by name and by fingerprint, and the queue of each step."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from saga.catalog import Catalog, watch
+from saga.definition import Saga, Step
+from saga.errors import DefinitionError, UnknownSaga
+
+from .helpers import task_of
+
+
+@task_of
+def pay(): ...
+
+
+@task_of
+def refund(): ...
+
+
+def order(name: str = "place_order") -> Saga:
+    return Saga(
+        name,
+        Step(pay, compensate=refund, timeout=timedelta(seconds=30), compensate_timeout=timedelta(seconds=20)),
+        Step(pay, name="tip", compensate=None, queue="slow"),
+    )
+
+
+def catalog_of(*sagas: Saga) -> Catalog:
+    catalog = Catalog(lambda task: f"routed {task}")
+    for saga in sagas:
+        catalog.add(saga)
+    return catalog
+
+
+def test_a_saga_is_found_by_name_by_itself_and_by_fingerprint():
+    saga = order()
+    catalog = catalog_of(saga)
+    assert catalog.named("place_order") is catalog.named(saga) is catalog.get("place_order") is saga
+    assert catalog.by_fingerprint(saga.outline.fingerprint) is saga
+    assert list(catalog) == [saga]
+
+
+def test_what_is_not_registered_is_not_found():
+    catalog = catalog_of()
+    assert catalog.get("place_order") is None
+    assert catalog.by_fingerprint("0") is None
+
+
+def test_a_saga_may_be_registered_twice_but_not_two_of_one_name():
+    saga = order()
+    catalog = catalog_of(saga, saga)
+    with pytest.raises(DefinitionError, match="'place_order': another definition of that name is registered"):
+        catalog.add(order())
+
+
+def test_only_a_saga_can_be_registered():
+    with pytest.raises(DefinitionError, match="expected a Saga to register, got 'place_order'"):
+        catalog_of("place_order")  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_is_refused_with_the_closest_one():
+    with pytest.raises(UnknownSaga, match=r"no saga 'place_ordr' is registered; did you mean 'place_order'\?"):
+        catalog_of(order()).named("place_ordr")
+
+
+def test_an_unknown_name_far_from_all_is_refused_with_all():
+    with pytest.raises(UnknownSaga, match="known are: one, two"):
+        catalog_of(order("one"), order("two")).named("zzzzzz")
+    with pytest.raises(UnknownSaga, match="known are: none"):
+        catalog_of().named("zzz")
+
+
+def test_a_definition_that_is_not_the_registered_one_is_unknown():
+    with pytest.raises(UnknownSaga):
+        catalog_of(order()).named(order())
+
+
+def test_a_steps_queue_is_its_own_or_its_tasks_route():
+    saga = order()
+    catalog = catalog_of(saga)
+    assert catalog.queue(saga, "pay", False) == "routed shop.pay"
+    assert catalog.queue(saga, "pay", True) == "routed shop.refund"
+    assert catalog.queue(saga, "tip", False) == "slow"
+    assert catalog.queue(saga, "", False) == catalog.queue(None, "pay", False) == "routed "
+
+
+def test_the_limits_name_every_timeout_by_fingerprint():
+    saga = order()
+    catalog = catalog_of(saga)
+    assert json.loads(catalog.limits) == {
+        saga.outline.fingerprint: {"do": {"pay": 30, "tip": 300}, "undo": {"pay": 20}, "watch": 20}
+    }
+    other = order("other")
+    catalog.add(other)
+    assert other.outline.fingerprint in json.loads(catalog.limits)
+
+
+def test_a_lane_is_watched_by_the_shortest_timeout():
+    assert watch(order()) == 20

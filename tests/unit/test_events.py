@@ -1,0 +1,180 @@
+"""Every kind of entry survives its way through the log's row; a row that is not understood is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from saga.errors import CorruptLog
+from saga.events import (
+    FORMAT,
+    KINDS,
+    AttemptFailed,
+    AttemptInterrupted,
+    AttemptLost,
+    AttemptStarted,
+    AttemptSucceeded,
+    AttemptTimedOut,
+    CancelRequested,
+    CompensateRequested,
+    DeadlinePassed,
+    Entry,
+    Event,
+    LateResult,
+    Paused,
+    Resumed,
+    RetryRequested,
+    SagaStarted,
+    StepSkipped,
+    data_of,
+    entry_from_row,
+    kind_of,
+)
+
+ID = UUID("018f3b1e-0000-7000-8000-000000000001")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DO = ("main/pay", "pay", 2, False)
+UNDO = ("main/pay", "pay", 3, True)
+
+EVENTS: list[Event] = [
+    SagaStarted(),
+    SagaStarted({"sku": "A1"}, 60.0, 5.0, 0),
+    SagaStarted(input=False),
+    AttemptStarted(*DO, timeout=30.0),
+    AttemptStarted(*UNDO, timeout=0),
+    AttemptSucceeded(*DO),
+    AttemptSucceeded(*DO, result={"a": [1, None]}),
+    AttemptSucceeded(*UNDO, result=0),
+    AttemptSucceeded(*UNDO, result=False),
+    AttemptSucceeded(*UNDO, result=""),
+    AttemptFailed(*DO),
+    AttemptFailed(*DO, outcome="retry", error="it broke", traceback="...", wait=1.5, held=True, effect=False),
+    AttemptFailed(*UNDO, outcome="failed", error="it broke", wait=0.0),
+    AttemptTimedOut(*DO),
+    AttemptTimedOut(*UNDO),
+    AttemptLost(*DO),
+    AttemptLost(*UNDO),
+    AttemptInterrupted(*DO, error="warm shutdown"),
+    AttemptInterrupted(*UNDO),
+    LateResult(*DO, outcome="success", result={"late": True}),
+    LateResult(*UNDO, outcome="failure", error="it broke"),
+    CancelRequested("ann", "fraud"),
+    CancelRequested(),
+    CompensateRequested("ann"),
+    Paused(reason="deploy"),
+    Resumed("ann"),
+    RetryRequested("ann", "fixed"),
+    StepSkipped("ann", "by hand", "main/pay", "pay", True, None, False),
+    StepSkipped("ann", "by hand", "main/pay", "pay", False, {"id": 1}, True),
+    DeadlinePassed(),
+]
+
+
+def row_of(event: Event, **changes: Any) -> tuple[Any, ...]:
+    """The row that an event is stored as, read back."""
+    place = {name: getattr(event, name, None) for name in ("lane", "step", "attempt")}
+    data = json.loads(json.dumps(data_of(event)))
+    row = {"seq": 7, "kind": kind_of(event), **place, "data": data, "worker": 3, "at": NOON, "format": FORMAT}
+    return tuple((row | changes).values())
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: kind_of(event))
+def test_an_event_survives_its_way_through_the_log(event: Event):
+    entry = entry_from_row(ID, row_of(event))
+    assert entry == Entry(7, event, NOON, 3)
+    assert type(entry.event) is type(event)
+
+
+def test_every_kind_is_tried():
+    assert {kind_of(event) for event in EVENTS} == set(KINDS)
+
+
+def test_kinds_are_in_the_past_tense_and_tell_an_undo_from_an_action():
+    assert KINDS == (
+        "attempt_interrupted",
+        "attempt_lost",
+        "attempt_timed_out",
+        "cancel_requested",
+        "compensate_requested",
+        "compensation_failed",
+        "compensation_started",
+        "compensation_succeeded",
+        "deadline_passed",
+        "late_result",
+        "paused",
+        "resumed",
+        "retry_requested",
+        "saga_started",
+        "step_failed",
+        "step_skipped",
+        "step_started",
+        "step_succeeded",
+    )
+
+
+def test_defaults_are_not_stored():
+    assert data_of(AttemptSucceeded(*DO)) == {}
+    assert data_of(AttemptStarted(*UNDO, timeout=30.0)) == {"timeout": 30.0}
+    assert data_of(AttemptLost(*UNDO)) == {"undo": True}
+
+
+def test_an_entry_shows_its_columns():
+    entry = Entry(7, AttemptFailed(*UNDO, outcome="retry", error="no", wait=1.0))
+    assert (entry.kind, entry.lane, entry.step, entry.attempt) == ("compensation_failed", "main/pay", "pay", 3)
+    assert entry.data == {"outcome": "retry", "error": "no", "wait": 1.0}
+    assert (Entry(1, SagaStarted()).lane, Entry(1, SagaStarted()).step, Entry(1, SagaStarted()).attempt) == (None,) * 3
+
+
+def refused(row: tuple[Any, ...]) -> str:
+    with pytest.raises(CorruptLog) as caught:
+        entry_from_row(ID, row)
+    text = str(caught.value)
+    assert text.startswith(f"saga {ID}, entry 7: ")
+    return text
+
+
+def test_an_unknown_kind_is_refused():
+    assert "unknown kind 'step_teleported'; a newer pgsaga may have written it" in refused(
+        row_of(DeadlinePassed(), kind="step_teleported")
+    )
+
+
+def test_a_newer_format_is_refused_even_where_its_kind_is_known():
+    text = refused(row_of(DeadlinePassed(), format=FORMAT + 1))
+    assert f"format {FORMAT + 1} is newer than this pgsaga reads ({FORMAT}): upgrade it" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"colour": "red"}},
+        {"data": None},
+        {"data": [1]},
+        {"data": "text"},
+        {"data": {"lane": "main"}},
+        {"data": {"undo": True}},
+    ],
+    ids=str,
+)
+def test_damaged_data_is_refused(changes: dict[str, Any]):
+    assert "damaged step_succeeded" in refused(row_of(AttemptSucceeded(*DO), **changes))
+
+
+@pytest.mark.parametrize("column", ["lane", "step", "attempt"])
+def test_an_attempt_without_its_place_is_refused(column: str):
+    assert "damaged step_started" in refused(row_of(AttemptStarted(*DO, timeout=1.0), **{column: None}))
+
+
+@pytest.mark.parametrize("column", ["lane", "step"])
+def test_a_skip_without_its_place_is_refused(column: str):
+    assert f"damaged step_skipped: it has no {column}" in refused(
+        row_of(StepSkipped("ann", None, "main", "pay"), **{column: None})
+    )
+
+
+def test_an_outcome_that_is_not_known_is_refused():
+    assert "damaged step_failed" in refused(row_of(AttemptFailed(*DO), data={"outcome": "vanished"}))
