@@ -23,7 +23,7 @@ lint: install ## Check style, format and types
 docs: .venv/.docs ## Build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: install ## Measure throughput and recovery
+bench: install ## Measure sagas next to Celery's own chains
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove .venv and whatever was built

@@ -114,9 +114,7 @@ class Executor:
         try:
             outcome = self._attempt(run, carrier, None)
         except BaseException as error:
-            self._attempts.record(
-                run, Interruption(f"{type(error).__name__}: the worker was told to stop"), lambda: False
-            )
+            self._attempts.record(run, Interruption(f"{type(error).__name__}: the worker was told to stop"), _never)
             raise
         return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
 
