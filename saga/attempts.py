@@ -15,6 +15,7 @@ import psycopg
 from saga import log, work
 from saga.codec import clean_text
 from saga.commands import AskPolicy, KeepWatch, RunStep
+from saga.crashpoints import reach
 from saga.database import Link
 from saga.definition import Job, Saga
 from saga.engine import Claim, Draft, Engine, Subject, Unreachable, Written, back_off, start_of
@@ -73,6 +74,11 @@ class Run:
     def job(self) -> Job:
         """What it runs."""
         return self.saga.job(self.step, self.undo)
+
+    @property
+    def path(self) -> str:
+        """Which way it goes: ``run`` for an action, ``undo`` for an undo."""
+        return "undo" if self.undo else "run"
 
     @property
     def track(self) -> Track:
@@ -134,10 +140,12 @@ class Attempts:
         self.running[token] = None
         try:
             with engine.database.link() as link:
+                reach("claim.before", link.connection)
                 rows = work.claim(
                     link, saga_id, lane, self._worker(), token, engine.catalog.limits, known.seq if known else 0
                 )
             if rows:
+                reach("claim.after")
                 self.running[token] = run = self._claimed(saga_id, token, known, rows)
                 return run
         except BaseException:
@@ -184,8 +192,10 @@ class Attempts:
                 draft = self.engine.draft(
                     run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
                 )
+                reach("settle.before_append")
                 written = self.engine.write(draft)
                 if written is not None:
+                    reach("settle.after_append")
                     return self._go_on(run, draft, written)
                 back_off(tries)
                 run.state = self.engine.read(run.subject, run.state)
@@ -243,7 +253,9 @@ class Attempts:
                 break
             draft = self._draft(run, outcome, wait, keep=interrupt is None and may_continue())
             try:
+                reach(f"{run.path}.before_append")
                 written = self._write_or_find(draft)
+                reach(f"{run.path}.after_append")
             except psycopg.DataError as error:
                 outcome, wait = Failure(ResultError(f"the result cannot be stored: {error}"), final=True), None
                 continue
@@ -293,8 +305,10 @@ class Attempts:
             if not run.track.held or run.track.attempts != run.attempt - 1:
                 break
             draft = self.engine.draft(run.subject, run.state, event, run.claim)
+            reach("hold.before_wake")
             written = self._write_or_find(draft)
             if written is not None:
+                reach("hold.after_wake")
                 self.engine.follow_up(draft, written)
                 run.state, run.started_at, run.clock, run.held = written.state, written.at, time.monotonic(), None
                 return run

@@ -28,6 +28,7 @@ from saga.binding import BindingError, Values, arguments
 from saga.codec import clean_text, result_json
 from saga.config import Settings
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
+from saga.crashpoints import reach
 from saga.database import Link
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success
@@ -131,7 +132,9 @@ class Executor:
             )
         except BindingError as error:
             return Failure(error, effect=False, final=True)
+        reach(f"{run.path}.before_task")
         outcome = self._trace(run, task, kwargs, carrier, connection)
+        reach(f"{run.path}.after_task")
         if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
             session.flush()
         return outcome
@@ -185,7 +188,9 @@ class Executor:
                     recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
                     if recorded is not None:
                         draft, written = recorded
+                        reach(f"{run.path}.before_commit", connection.connection.driver_connection)
                         transaction.commit()
+                        reach(f"{run.path}.after_commit")
         except Exception as error:
             if isinstance(error, SoftTimeLimitExceeded):
                 outcome = Interruption("the worker's time limit came")

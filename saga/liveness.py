@@ -57,6 +57,11 @@ class Liveness:
                     self._worker = self._begin()
         return self._worker
 
+    @property
+    def number(self) -> int | None:
+        """This process's number, if it has taken one."""
+        return self._worker
+
     def stop(self) -> None:
         """Let the lock go."""
         self._stopping.set()

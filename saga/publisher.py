@@ -18,6 +18,7 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from saga.crashpoints import reach
 from saga.work import Dispatch, Ping
 
 logger = logging.getLogger("saga")
@@ -100,7 +101,9 @@ class Publisher:
         fresh = [message for expires, message in waiting if now <= expires]
         for batch in batches([message for message in fresh if isinstance(message, Dispatch)]):
             lanes = [[str(message.saga_id), message.lane] for message in batch]
+            reach("publish.before_send")
             self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority)
+            reach("publish.after_send")
         for message in fresh:
             if isinstance(message, Ping):
                 self._send_ping(producer, message)

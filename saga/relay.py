@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from saga import work
+from saga.crashpoints import reach
 from saga.database import Database, Link
 from saga.engine import Unreachable
 from saga.liveness import lock_class
@@ -57,9 +58,17 @@ class Relay:
         """Look again and again until told to stop."""
         while True:
             # Who was the relay looks again first; the others stand by in case it does not.
-            pause = self._interval if self.tick() else self._interval * 2
+            pause = self._interval if self._tick_safely() else self._interval * 2
             if stopping.wait(pause):
                 return
+
+    def _tick_safely(self) -> bool:
+        """A look that leaves the relay alive whatever is wrong with what it looked at."""
+        try:
+            return self.tick()
+        except Exception:
+            logger.exception("the relay failed; it looks again")
+            return False
 
     def tick(self) -> bool:
         """One look; whether it was this process's turn."""
@@ -101,6 +110,8 @@ class Relay:
             messages += work.mark_lost_sent(link, self._batch)
             messages += work.next_pings(link)
             work.watch_on(link)
+            reach("relay.before_commit", link.connection)
+        reach("relay.after_commit")
         return messages
 
     def _gone_workers(self, link: Link) -> list[int]:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from saga import log, signals
 from saga.binding import Given, read_input
 from saga.codec import Unencodable, digest, encode
+from saga.crashpoints import reach
 from saga.database import Link
 from saga.definition import Saga
 from saga.engine import Engine, Unreachable
@@ -168,6 +169,7 @@ class Starter:
                 self._follow_up(orders, opened, messages)
 
     def _follow_up(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
+        reach("start.after_open")
         self._engine.publish(messages)
         for order, found in zip(orders, opened, strict=True):
             if found.new:
@@ -183,6 +185,7 @@ class Starter:
         # In the order of their keys: two batches that share keys would otherwise wait for each other.
         ordered = sorted(orders, key=lambda order: (order.saga.name, order.key or "", str(order.id)))
         with use() as link:
+            reach("start.before_open", link.connection)
             new = set(
                 log.open_sagas(
                     link,

@@ -79,16 +79,19 @@ class Worker:
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(self._settings.relay_interval):
-            self._end_overdue()
             try:
-                if self.attempts.running or self._unrun:
-                    self._free_unrun()
+                self._end_overdue()
+                self._free_unrun()
             except Unreachable as error:
                 logger.debug("the upkeep cannot reach the database: %s", error)
+            except Exception:
+                logger.exception("the upkeep failed; it looks again")
 
     def _free_unrun(self) -> None:
         """Give back what this process owns but does not run, seen twice: the reply to its claim was lost."""
-        worker = self._liveness.worker()
+        worker = self._liveness.number
+        if worker is None:
+            return
         with self._engine.database.link() as link:
             unrun = {token for token in work.owned_tokens(link, worker) if token not in self.attempts.running}
             again = unrun & self._unrun

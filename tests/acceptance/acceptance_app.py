@@ -30,6 +30,8 @@ SHORT = timedelta(seconds=1)
 TABLES = """
     CREATE TABLE IF NOT EXISTS effect (id serial PRIMARY KEY, saga text, step text, undo boolean, attempt int, key text,
                                        seen text, at timestamptz DEFAULT clock_timestamp());
+    CREATE TABLE IF NOT EXISTS ledger (key text PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS booking (key text);
     CREATE TABLE IF NOT EXISTS gate (name text PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS account (owner text PRIMARY KEY, amount int CHECK (amount >= 0));
 """
@@ -56,6 +58,12 @@ def note(seen: Any = None) -> saga.Current:
             ),
         )
     return current
+
+
+def enter(key: str) -> None:
+    """Have an effect, once for each idempotency key."""
+    with psycopg.connect(plain_url(), autocommit=True) as connection:
+        connection.execute("INSERT INTO ledger VALUES (%s) ON CONFLICT DO NOTHING", (key,))
 
 
 def await_gate(name: str) -> None:
@@ -173,6 +181,26 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         )
         session.commit()
 
+    @task(name="acceptance.ledger")
+    def ledger(script: dict[str, Any], idempotency_key: str) -> Any:
+        enter(idempotency_key)
+        return play(script)
+
+    @task(name="acceptance.unledger")
+    def unledger(script: dict[str, Any], idempotency_key: str) -> Any:
+        enter(idempotency_key)
+        return play(script)
+
+    @task(name="acceptance.book")
+    def book(script: dict[str, Any], idempotency_key: str, connection: Any) -> Any:
+        connection.execute(sqlalchemy.text("INSERT INTO booking VALUES (:key)"), {"key": idempotency_key})
+        return play(script)
+
+    @task(name="acceptance.unbook")
+    def unbook(script: dict[str, Any], idempotency_key: str, connection: Any) -> Any:
+        connection.execute(sqlalchemy.text("INSERT INTO booking VALUES (:key)"), {"key": idempotency_key})
+        return play(script)
+
     @task(name="acceptance.impatient")
     def impatient(script: dict[str, Any], connection: Any) -> Any:
         connection.commit()
@@ -184,6 +212,9 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         options.setdefault("compensate_retry", QUICK)
         options.setdefault("timeout", timedelta(seconds=20))
         return Step(task, name=name, **options)
+
+    def booked(name: str) -> Step:
+        return step(name, book, compensate=unbook, transactional=True)
 
     def forward(name: str, **options: Any) -> Step:
         return Step(act, name=name, timeout=timedelta(seconds=20), **{"retry": QUICK, **options})
@@ -205,6 +236,13 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         Saga("typed",
              Step(price, compensate=None),
              Step(mail, compensate=None, bind={"to": "input.email", "kind": Value("sold"), "total": "price"})),
+        Saga("matrix_sequence",
+             step("a", ledger, compensate=unledger), booked("t"), step("b", ledger, compensate=unledger),
+             step("z", compensate=None)),
+        Saga("matrix_parallel",
+             step("a", ledger, compensate=unledger),
+             Parallel(step("b", ledger, compensate=unledger), [booked("t"), step("c", ledger, compensate=unledger)]),
+             step("z", compensate=None)),
         Saga("impatient", step("impatient", impatient, transactional=True)),
         Saga("bank",
              Step(deposit, transactional=True, compensate=withdraw, retry=QUICK, compensate_retry=QUICK),

@@ -14,7 +14,7 @@ import saga
 ROOT = Path(saga.__file__).parent
 
 LAYERS = [
-    "errors config",
+    "errors config crashpoints",
     "ids codec outline wiring retry definition events commands outcome context",
     "machine binding signals catalog",
     "database tables log work schema plan",
