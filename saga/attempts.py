@@ -19,7 +19,7 @@ from saga.crashpoints import reach
 from saga.database import Link
 from saga.definition import Job, Saga
 from saga.engine import Claim, Draft, Engine, Subject, Unreachable, Written, back_off, start_of
-from saga.errors import Abort, ResultError, StepTimeout, WorkerLost
+from saga.errors import Abort, CorruptLog, ResultError, StepTimeout, WorkerLost
 from saga.events import (
     AttemptFailed,
     AttemptInterrupted,
@@ -51,6 +51,7 @@ class Run:
         state: the saga as this attempt last saw it.
         started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
         held: seconds to sleep before the attempt may start, when it has not yet.
+        over: its task is over, and its outcome on the way to the log.
     """
 
     saga: Saga
@@ -64,6 +65,7 @@ class Run:
     started_at: datetime | None
     clock: float = field(default_factory=time.monotonic)
     held: float | None = None
+    over: bool = False
 
     @property
     def subject(self) -> Subject:
@@ -116,6 +118,14 @@ class Attempts:
 
     def claim(self, saga_id: UUID, lane: str) -> Run | None:
         """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
+        try:
+            return self._claim(saga_id, lane)
+        except CorruptLog as error:
+            logger.error("%s", error)
+            self._give_up(saga_id, lane, str(error))
+            return None
+
+    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
         for tries in range(_CLAIM_TRIES):
             run = self._claim_once(saga_id, lane)
             if run is not None:
@@ -164,6 +174,13 @@ class Attempts:
         claim = Claim(self._worker(), token, self.engine.catalog.queue(saga, started.step, started.undo))
         return Run(saga, saga_id, state, started.lane, started.step, started.attempt, started.undo, claim, state.at)
 
+    def _give_up(self, saga_id: UUID, lane: str, problem: str) -> None:
+        """Park a lane whose log cannot be read, freeing it first if its claim was committed."""
+        with self.engine.database.link() as link:
+            unrun = [token for token in work.owned_tokens(link, self._worker()) if token not in self.running]
+            work.free_unrun(link, self._worker(), unrun)
+            work.park(link, saga_id, lane, problem)
+
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
         with self.engine.database.link() as link:
             stored = log.read_definition(link, fingerprint)
@@ -180,8 +197,8 @@ class Attempts:
     def _settle(self, saga: Saga, saga_id: UUID, lane: str, queue: str) -> Run | None:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
         claim = Claim(self._worker(), uuid4(), queue)
-        self.running[claim.token] = None
         state = self.engine.read(Subject.of(saga_id, saga))
+        self.running[claim.token] = None
         run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
         waits: dict[int, float | None] = {}
         try:
@@ -209,8 +226,7 @@ class Attempts:
         if isinstance(command, KeepWatch):
             return DeadlinePassed()
         if isinstance(command, RunStep):
-            self._wait_out(run.state, command)
-            return start_of(run.saga, command)
+            return start_of(run.saga, command) if self._waited_out(run.state, command) else None
         if not isinstance(command, AskPolicy):
             return None
         run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
@@ -222,10 +238,13 @@ class Attempts:
         effect = not (run.job.transactional and not run.undo)
         return self._failed(run, track.error or "", None, waits[run.attempt], effect=effect, held=False)
 
-    def _wait_out(self, state: State, command: RunStep) -> None:
-        """Sleep through what is left of the short wait for which a lost worker had held the lane."""
-        if command.due and state.at:
-            time.sleep(min(max(0.0, (command.due - state.at).total_seconds()), self._inline_wait))
+    def _waited_out(self, state: State, command: RunStep) -> bool:
+        """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
+        left = (command.due - state.at).total_seconds() if command.due and state.at else 0.0
+        if left > self._inline_wait:
+            return False
+        time.sleep(max(0.0, left))
+        return True
 
     def _wait_after(self, run: Run, track: Track) -> float | None:
         if track.ended == "interrupted":
@@ -258,6 +277,7 @@ class Attempts:
                 reach(f"{run.path}.after_append")
             except psycopg.DataError as error:
                 outcome, wait = Failure(ResultError(f"the result cannot be stored: {error}"), final=True), None
+                back_off(tries)
                 continue
             except BaseException as error:
                 interrupt = error
@@ -378,7 +398,11 @@ class Attempts:
     def _ask_policy(self, run: Run, error: BaseException) -> float | None:
         track = run.track
         attempt = max(1, run.attempt - track.uncounted)
-        wait = run.job.retry.next_wait(error, attempt, self._elapsed(run, track))
+        try:
+            wait = run.job.retry.next_wait(error, attempt, self._elapsed(run, track))
+        except Exception:
+            logger.exception("%s: its retry policy failed, so there is no further attempt", run)
+            return None
         first_loss = isinstance(error, WorkerLost) and track.losses <= 1
         return 0.0 if wait is not None and first_loss else wait
 

@@ -16,7 +16,9 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from psycopg import errors as pg
+from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
 from saga.config import Settings, postgres_url
@@ -44,7 +46,8 @@ class Link:
         text = _text(statement, self.schema)
         connection = self.connection
         if isinstance(connection, psycopg.Connection):
-            cursor = connection.execute(text, params)
+            cursor = connection.cursor(row_factory=tuple_row)  # a caller's connection may have another
+            cursor.execute(text, params)
             # Not cursor.description, which builds an object for each column.
             return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
         if isinstance(connection, sqlalchemy.orm.Session):
@@ -125,9 +128,16 @@ class Database:
             return connection
         except DBAPIError as error:
             raise not_ready(self, error.orig or error) from None
+        except PoolTimeout as error:
+            raise DatabaseNotReady(f"no connection to {self.name} is free in this process: {error}") from None
 
     def begin(self) -> sqlalchemy.Connection:
-        """A SQLAlchemy connection for user code, READ COMMITTED, no transaction begun yet."""
+        """A SQLAlchemy connection for user code, READ COMMITTED, no transaction begun yet.
+
+        Raises:
+            DatabaseNotReady: the database does not answer.
+        """
+        self.connect().close()  # leaves the pool with a connection on top that is not stale
         try:
             return self.engine.connect().execution_options(isolation_level="READ COMMITTED")
         except DBAPIError as error:
@@ -155,14 +165,18 @@ def _is_stale(connection: Any) -> bool:
 class _Held:
     """A connection that is kept from use to use, until something goes wrong with it."""
 
-    __slots__ = ("_connection", "_database", "_link")
+    __slots__ = ("_connection", "_database", "_link", "_pid")
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pid = os.getpid()
         self._connection: PoolProxiedConnection | None = None
         self._link: Link | None = None
 
     def __enter__(self) -> Link:
+        if self._pid != os.getpid():
+            # A step has forked: the connection is its parent's.
+            self._connection, self._link, self._pid = None, None, os.getpid()
         if self._link is None:
             self._connection = self._database.connect()
             self._link = Link(self._connection.driver_connection, self._database.schema)

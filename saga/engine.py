@@ -215,7 +215,7 @@ class Engine:
     def _write_leaving_terminal(self, draft: Draft) -> Written | None:
         assert draft.status is not None
         with self.database.link() as link, link.connection.transaction() as transaction:
-            left = log.leave_terminal(link, draft.subject.id, draft.status.status, draft.status.reason)
+            left = log.leave_terminal(link, draft.subject.id, draft.status.reason)
             written = self.write(draft, link) if left else None
             if written is None:
                 raise psycopg.Rollback(transaction)

@@ -23,13 +23,14 @@ from celery.app.trace import trace_task
 from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from saga.attempts import Attempts, Run
-from saga.binding import BindingError, Values, arguments
+from saga.attempts import Attempts, Run, describe
+from saga.binding import Values, arguments
 from saga.codec import clean_text, result_json
 from saga.config import Settings
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.crashpoints import reach
 from saga.database import Link
+from saga.engine import Unreachable
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success
 from saga.pace import Pace
@@ -74,7 +75,7 @@ class Executor:
         began = time.monotonic()
         with self._database.hold():
             while rest and not self._stopping():
-                run = self._attempts.claim(*rest.popleft())
+                run = self._claim(*rest.popleft())
                 if run is None:
                     continue
                 quick = self._pace.is_quick(run.saga.name)
@@ -82,6 +83,16 @@ class Executor:
                     self._offer(rest, run.claim.queue, alone=not quick)
                 with self._pace.measured(run.saga.name):
                     self._run_on(run, carrier)
+
+    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+        """Claim a lane; one that cannot be read holds up no other."""
+        try:
+            return self._attempts.claim(saga_id, lane)
+        except Unreachable:
+            raise
+        except Exception:
+            logger.exception("saga %s, lane %s: it cannot be claimed", saga_id, lane)
+            return None
 
     def _offer(self, lanes: deque[tuple[UUID, str]], queue: str, *, alone: bool) -> None:
         """Offer lanes to other workers."""
@@ -115,9 +126,19 @@ class Executor:
         try:
             outcome = self._attempt(run, carrier, None)
         except BaseException as error:
-            self._attempts.record(run, Interruption(f"{type(error).__name__}: the worker was told to stop"), _never)
+            self._attempts.record(run, self._broken_off(error), _never)
             raise
+        finally:
+            run.over = True
         return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
+
+    def _broken_off(self, error: BaseException) -> Outcome:
+        """An exception that came through Celery's tracer: a shutdown, unless the step exits by itself."""
+        if isinstance(error, Exception):
+            return Failure(error, traceback=_traceback(error))
+        if not self._stopping():
+            return Failure(StepError(f"the step ended its process: {describe(error)}"), traceback=_traceback(error))
+        return Interruption(f"{type(error).__name__}: the worker was told to stop")
 
     # --- the stages of an attempt -------------------------------------------------------------------------------------
 
@@ -130,8 +151,10 @@ class Executor:
             return Failure(
                 StepError(f"no task {run.job.task!r} is registered in this worker; import its module"), effect=False
             )
-        except BindingError as error:
-            return Failure(error, effect=False, final=True)
+        except Exception as error:
+            if isinstance(error, SoftTimeLimitExceeded):
+                return Interruption("the worker's time limit came")
+            return Failure(error, effect=False, final=True, traceback=_traceback(error))
         reach(f"{run.path}.before_task")
         outcome = self._trace(run, task, kwargs, carrier, connection)
         reach(f"{run.path}.after_task")
@@ -162,13 +185,21 @@ class Executor:
             reset_current(context)
         if traced.info is None:
             return self._returned(run, traced.retval)
-        return _raised(traced.info.state, traced.info.retval, transactional=connection is not None)
+        raised = traced.info.retval
+        if isinstance(raised, NotImplementedError) and self._stopping():
+            return Interruption("the worker was told to stop")  # how a solo pool breaks off a task
+        return _raised(traced.info.state, raised, transactional=connection is not None)
 
     def _returned(self, run: Run, value: Any) -> Outcome:
         try:
             return Success(result_json(value, run.job.returns, self._settings.max_payload))
-        except ResultError as error:
-            return Failure(error, effect=not run.job.transactional, final=True)
+        except Exception as error:
+            problem = (
+                error
+                if isinstance(error, ResultError)
+                else ResultError(f"it fails while it is stored: {describe(error)}")
+            )
+            return Failure(problem, effect=not run.job.transactional, final=True)
 
     # --- transactional steps ------------------------------------------------------------------------------------------
 
@@ -186,6 +217,8 @@ class Executor:
                     connection.execute(sqlalchemy.text("SET CONSTRAINTS ALL IMMEDIATE"))
                     link = Link(connection, self._database.schema)
                     recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
+                    if recorded is None and run.stands:
+                        raise StepError("its entry found no place in the log; nothing is committed")
                     if recorded is not None:
                         draft, written = recorded
                         reach(f"{run.path}.before_commit", connection.connection.driver_connection)
@@ -198,20 +231,23 @@ class Executor:
                 outcome = Failure(error, effect=False, traceback=_traceback(error))
             written = self._attempts.committed(draft) if draft is not None else None
         except BaseException as error:
-            self._end_interrupted(run, draft, error)
+            self._end_broken_off(run, draft, error)
             raise
+        finally:
+            run.over = True
         if draft is not None and written is not None:
             return self._attempts.go_on(run, draft, written)
         return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
 
-    def _end_interrupted(self, run: Run, draft: Any, error: BaseException) -> None:
+    def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
         written = self._attempts.committed(draft) if draft is not None else None
         if written is not None:
             following = self._attempts.go_on(run, draft, written)
             if following is not None:
                 self._attempts.record(following, Interruption(f"{type(error).__name__}: not begun"), _never)
             return
-        self._attempts.record(run, Interruption(f"{type(error).__name__}: the worker was told to stop"), _never)
+        outcome = self._broken_off(error)
+        self._attempts.record(run, replace(outcome, effect=False) if isinstance(outcome, Failure) else outcome, _never)
 
 
 def _never() -> bool:

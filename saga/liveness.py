@@ -80,7 +80,8 @@ class Liveness:
     def _connect(self) -> psycopg.Connection[tuple[int]]:
         return psycopg.connect(
             self._conninfo, autocommit=True, options=_KEEPALIVES, application_name="pgsaga liveness",
-            connect_timeout=10, prepare_threshold=None,
+            connect_timeout=10, prepare_threshold=None, keepalives_idle=5, keepalives_interval=2, keepalives_count=3,
+            tcp_user_timeout=10_000,
         )  # fmt: skip
 
     def _hold(self, connection: psycopg.Connection[tuple[int]], worker: int) -> None:
@@ -96,7 +97,8 @@ class Liveness:
             try:
                 self._hold(self._connect(), worker)
                 logger.info("worker %s: the liveness lock is held again", worker)
-            except psycopg.Error:
+            except Exception as error:
+                logger.debug("worker %s: the liveness lock is not to be had yet: %s", worker, error)
                 self._stopping.wait(_RECONNECT_EVERY)
         if self._connection is not None:
             self._connection.close()

@@ -178,7 +178,7 @@ _PROJECT = """
 """
 
 
-def leave_terminal(link: Link, saga_id: UUID, status: str, reason: str | None) -> bool:
+def leave_terminal(link: Link, saga_id: UUID, reason: str | None) -> bool:
     """Take a completed saga up again, before its entry is appended in the same transaction.
 
     The instance's row comes first here, the one exception to the lock order, so that it cannot cross with a purge.
@@ -186,11 +186,11 @@ def leave_terminal(link: Link, saga_id: UUID, status: str, reason: str | None) -
     rows = link.run(
         """
         UPDATE {s}.instance
-        SET status = %(status)s, reason = %(reason)s, updated_at = clock_timestamp(), finished_at = NULL
+        SET status = 'compensating', reason = %(reason)s, updated_at = clock_timestamp(), finished_at = NULL
         WHERE id = %(saga)s AND status = 'completed'
         RETURNING id
         """,
-        {"saga": saga_id, "status": status, "reason": reason},
+        {"saga": saga_id, "reason": reason},
     )
     return bool(rows)
 

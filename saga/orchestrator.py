@@ -14,6 +14,7 @@ from celery import Celery
 
 from saga import log, work
 from saga.catalog import Catalog
+from saga.codec import clean_text
 from saga.config import Settings
 from saga.database import Database, clear_errors
 from saga.definition import Saga
@@ -23,7 +24,7 @@ from saga.handle import Handle
 from saga.machine import Status
 from saga.publisher import Publisher
 from saga.relay import Relay
-from saga.starting import Duration, Order, Starter, order
+from saga.starting import Duration, Order, Starter, order, tags_json
 from saga.tasks import WorkerHooks, register_tasks
 from saga.waiter import Waiter
 from saga.worker import Shutdown, Worker
@@ -51,6 +52,11 @@ class Orchestrator:
         self._worker: Worker | None = None
         self._worker_lock = threading.Lock()
         self._shutdown = Shutdown()
+        self._hooks: WorkerHooks | None = None
+        if isinstance(sagas, (str, Saga)) or not isinstance(sagas, Iterable):
+            raise DefinitionError(
+                f"Orchestrator(sagas={sagas!r}) expected a list of sagas, such as sagas=[place_order]"
+            )
         for saga in sagas:
             self.register(saga)
         if app is not None:
@@ -60,8 +66,10 @@ class Orchestrator:
         """Bind to a Celery app, which can have one orchestrator.
 
         Raises:
-            DefinitionError: it has another one already, or this one has another app.
+            DefinitionError: it is none, it has another one already, or this one has another app.
         """
+        if not isinstance(app, Celery):
+            raise DefinitionError(f"Orchestrator({app!r}) expected a Celery app, such as Celery('shop')")
         other = getattr(app, _ATTRIBUTE, None)
         if other not in (None, self) or self._app not in (None, app):
             raise DefinitionError(f"Celery app {app.main!r} and this orchestrator: one of them is bound already")
@@ -70,10 +78,10 @@ class Orchestrator:
         self._app = app
         setattr(app, _ATTRIBUTE, self)
         register_tasks(app, self._process_worker, self._see_ping)
-        WorkerHooks(app, self._shutdown, self._start_worker, self._stop_worker)
+        self._hooks = WorkerHooks(app, self._shutdown, self._start_worker, self._stop_worker)
 
     def register(self, saga: Saga) -> Saga:
-        """Make a definition known; returns it.
+        """Make a definition known; returns it. One that has the same name and structure is replaced.
 
         Raises:
             DefinitionError: another definition of its name is registered.
@@ -158,7 +166,9 @@ class Orchestrator:
         Args:
             saga: a registered definition, or its name.
             input: what its type says, or a mapping of field names to values.
-            key: an idempotency key: a second start of this saga under it returns the first one's handle.
+            key: an idempotency key: a second start of this saga under it returns the first one's handle. Its input must
+                be the same as it was given, before defaults: of a pydantic model, the fields that were set; of a
+                dataclass, which does not remember what was set, all of them.
             tags: a mapping or a list, to find it by.
             delay: seconds or a ``timedelta`` before the first step.
             deadline: seconds or a ``timedelta`` after which it is rolled back if it is not past its pivot.
@@ -168,7 +178,7 @@ class Orchestrator:
 
         Raises:
             UnknownSaga: no definition of that name is registered.
-            InputError: the input does not fit.
+            InputError: the input or another argument does not fit; the text names it.
             KeyConflict: the key belongs to a saga with another input.
             KeyBusy: a transaction that is still open holds the key.
             DatabaseNotReady: the database does not answer or is not upgraded.
@@ -245,16 +255,24 @@ class Orchestrator:
             since: started then or later; ``until``: started before.
             limit: how many.
             after: the last one of the page before.
+
+        Raises:
+            InputError: one of these is of the wrong kind.
+            SagaNotFound: ``after`` is not the id of a saga.
         """
-        statuses = [status] if isinstance(status, str) else list(status or ())
-        for word in statuses:
-            if word not in list(Status):
-                raise InputError(f"status={word!r} expected one of {', '.join(Status)}")
         name = saga.name if isinstance(saga, Saga) else saga
+        _check_text("saga", name, "a Saga or the name of one")
+        _check_text("key", key, "a text such as 'order-1001'")
+        _check_moment("since", since)
+        _check_moment("until", until)
+        if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit < 2**31:
+            raise InputError(f"find(limit={limit!r}) expected a whole number, not negative, such as limit=100")
+        tags = tags_json("find", tags)
+        statuses = _statuses(status)
         last = after.id if isinstance(after, Handle) else None if after is None else _uuid(after)
         with clear_errors(self.database), self.database.link() as link:
             headers = log.find_headers(
-                link, name=name, statuses=[str(word) for word in statuses], key=key, tags=tags, since=since, until=until,
+                link, name=name, statuses=statuses, key=key, tags=tags, since=since, until=until,
                 after=last, limit=limit,
             )  # fmt: skip
         return [Handle(self.engine, self._waiter, header.id, header) for header in headers]
@@ -280,24 +298,22 @@ class Orchestrator:
 
     def _process_worker(self) -> Worker:
         """This process's worker, made when it is first needed: after the fork, if there is one."""
-        return self._make_worker(kills_itself=False)
-
-    def _make_worker(self, *, kills_itself: bool) -> Worker:
         worker = self._worker
         if worker is not None and worker.pid == os.getpid():
             return worker
         with self._worker_lock:
             worker = self._worker
             if worker is None or worker.pid != os.getpid():
+                kills_itself = self._hooks is not None and self._hooks.forks
                 worker = Worker(self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
                                 kills_itself=kills_itself)  # fmt: skip
                 worker.start()
                 self._worker = worker
         return worker
 
-    def _start_worker(self, forked: bool) -> None:
+    def _start_worker(self) -> None:
         try:
-            self._make_worker(kills_itself=forked)
+            self._process_worker()
         except SagaError as error:
             self.app.log.get_default_logger("saga").error("this worker cannot run sagas: %s", error)
 
@@ -320,6 +336,24 @@ class Orchestrator:
         route = app.amqp.router.lookup_route(task_name) if task_name else None
         queue = (route or {}).get("queue") or self.settings.queue or app.conf.task_default_queue
         return str(getattr(queue, "name", queue))
+
+
+def _statuses(status: Any) -> list[str]:
+    words = [status] if isinstance(status, str) else status or ()
+    for word in words if isinstance(words, Iterable) else [words]:
+        if word not in list(Status):
+            raise InputError(f"status={word!r} expected one of {', '.join(Status)}")
+    return [str(word) for word in words]
+
+
+def _check_text(name: str, value: Any, expected: str) -> None:
+    if value is not None and (not isinstance(value, str) or clean_text(value, len(value)) != value):
+        raise InputError(f"find({name}={value!r}) expected {expected}")
+
+
+def _check_moment(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, datetime):
+        raise InputError(f"find({name}={value!r}) expected a datetime, such as datetime.now(UTC) - timedelta(hours=1)")
 
 
 def _uuid(text: UUID | str) -> UUID:

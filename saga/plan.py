@@ -6,6 +6,7 @@ The rows are a function of the state: a lane with a command has a row, free or o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from saga.catalog import Catalog, watch
@@ -39,7 +40,7 @@ def plan(
         saga: the definition, where this process has it.
         kept: the attempt that the writer goes on with itself, under ``token``.
     """
-    changes = Changes(fingerprint, token)
+    changes = Changes(fingerprint, token, catalog.queue(None, "", False))
     old = {command.lane: command for command in before}
     new = {command.lane: command for command in after}
     changes.removed = [lane for lane in old if lane not in new]
@@ -56,31 +57,23 @@ def plan(
 def place_of(catalog: Catalog, saga: Saga | None, state: State, command: Command, *, owned: bool = False) -> Place:
     """The row that a command stands for."""
     if isinstance(command, KeepWatch):
-        queue = catalog.queue(saga, "", False)
-        return Place(command.lane, "", None, False, queue, state.priority, command.due, command.wait)
+        default = catalog.queue(saga, "", False)
+        return Place(command.lane, "", None, False, default, state.priority, command.due, command.wait)
     assert isinstance(command, (RunStep, AskPolicy, Wait))
-    queue = catalog.queue(saga, command.step, command.undo)
+    queue = catalog.queue(saga, command.step, command.undo) if saga else None
     job = saga.job(command.step, command.undo) if saga else None
     priority = state.priority if job is None or job.priority is None else job.priority
+    place = Place(command.lane, command.step, None, command.undo, queue, priority)
     if isinstance(command, AskPolicy):
-        return Place(command.lane, command.step, None, command.undo, queue, priority, sent=True)
+        return replace(place, sent=saga is not None)
     if owned:
         assert saga is not None
-        return Place(
-            command.lane, command.step, command.attempt, command.undo, queue, priority, owned=True, watch=watch(saga)
-        )
+        return replace(place, attempt=command.attempt, owned=True, watch=watch(saga))
     assert isinstance(command, RunStep), "a lane that waits has an owner"
     at_once = command.due is None and not command.wait
-    return Place(
-        command.lane,
-        command.step,
-        command.attempt,
-        command.undo,
-        queue,
-        priority,
-        command.due,
-        command.wait,
-        sent=at_once,
+    # Who does not know the queue leaves the sending to the relay.
+    return replace(
+        place, attempt=command.attempt, due=command.due, wait=command.wait, sent=at_once and saga is not None
     )
 
 
@@ -89,5 +82,5 @@ def dispatches(saga_id: UUID, changes: Changes) -> list[Dispatch]:
     return [
         Dispatch(saga_id, place.lane, place.queue, place.priority)
         for place in (*changes.added, *changes.moved)
-        if place.sent
+        if place.sent and place.queue
     ]

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
 
@@ -65,7 +66,10 @@ class Publisher:
         if self._pid != os.getpid():
             return
         limit = time.monotonic() + (self._timeout if timeout is None else timeout)
-        while self._queue.unfinished_tasks and not self._failing and time.monotonic() < limit:
+        while self._queue.unfinished_tasks and not self._failing:
+            if time.monotonic() > limit:
+                self._failing = True  # so that nobody else waits for it either
+                return
             time.sleep(0.005)
 
     def _start(self) -> None:
@@ -73,6 +77,8 @@ class Publisher:
             if self._pid == os.getpid():
                 return
             self._queue = queue.Queue(_CAPACITY)
+            # Imports the transport, which the thread no longer may once the interpreter shuts down.
+            assert self._connection_errors is not None
             threading.Thread(target=self._send_all, args=(self._queue,), name="saga-publisher", daemon=True).start()
             atexit.register(self.flush)
             self._pid = os.getpid()
@@ -87,8 +93,8 @@ class Publisher:
                         self._done(messages, waiting)
                         waiting = _gather(messages)
             except Exception as error:
-                self._done(messages, waiting)
                 self._report(error)
+                self._done(messages, waiting)
 
     @staticmethod
     def _done(messages: queue.Queue[tuple[float, Dispatch | Ping]], sent: list[tuple[float, Dispatch | Ping]]) -> None:
@@ -99,17 +105,27 @@ class Publisher:
     def _send_in_time(self, producer: Any, waiting: Sequence[tuple[float, Dispatch | Ping]]) -> None:
         now = time.monotonic()
         fresh = [message for expires, message in waiting if now <= expires]
-        for batch in batches([message for message in fresh if isinstance(message, Dispatch)]):
-            lanes = [[str(message.saga_id), message.lane] for message in batch]
-            reach("publish.before_send")
-            self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority)
-            reach("publish.after_send")
-        for message in fresh:
-            if isinstance(message, Ping):
-                self._send_ping(producer, message)
+        sends = [
+            partial(self._send_lanes, producer, batch)
+            for batch in batches([m for m in fresh if isinstance(m, Dispatch)])
+        ]
+        sends += [partial(self._send_ping, producer, message) for message in fresh if isinstance(message, Ping)]
+        for send in sends:
+            try:
+                send()
+            except Exception as error:
+                if self._is_connection_lost(error):
+                    raise
+                self._report(error)  # one queue that cannot be sent to holds up no other
         if self._failing and fresh:
             self._failing = False
             logger.info("the broker answers again")
+
+    def _send_lanes(self, producer: Any, batch: Sequence[Dispatch]) -> None:
+        lanes = [[str(message.saga_id), message.lane] for message in batch]
+        reach("publish.before_send")
+        self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority)
+        reach("publish.after_send")
 
     def _send_ping(self, producer: Any, ping: Ping) -> None:
         # Uncached: after a broker was flushed, a publisher that believes the queue is declared drops silently.
@@ -125,16 +141,19 @@ class Publisher:
         )  # fmt: skip
 
     def _report(self, error: Exception) -> None:
-        expected = isinstance(error, (OperationalError, OSError, *self._broker_errors()))
-        if not expected:
+        if not self._is_connection_lost(error):
             logger.error("a message could not be sent; the relay sends it again", exc_info=error)
-        elif not self._failing:
+            return
+        if not self._failing:
             logger.warning("the broker does not answer (%s); the relay sends the message again", error)
         self._failing = True
 
-    def _broker_errors(self) -> tuple[type[Exception], ...]:
-        connection = self._app.connection_for_write()
-        return (*connection.connection_errors, *connection.channel_errors)
+    def _is_connection_lost(self, error: Exception) -> bool:
+        return isinstance(error, (OperationalError, OSError, *self._connection_errors))
+
+    @cached_property
+    def _connection_errors(self) -> tuple[type[Exception], ...]:
+        return tuple(self._app.connection_for_write().connection_errors)
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:

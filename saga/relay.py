@@ -12,7 +12,10 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 
+from psycopg import errors as pg
+
 from saga import work
+from saga.attempts import first_line
 from saga.crashpoints import reach
 from saga.database import Database, Link
 from saga.engine import Unreachable
@@ -56,11 +59,13 @@ class Relay:
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""
-        while True:
-            # Who was the relay looks again first; the others stand by in case it does not.
-            pause = self._interval if self._tick_safely() else self._interval * 2
-            if stopping.wait(pause):
-                return
+        # On one connection: that it broke is then noticed, whatever broke it, and begins a grace.
+        with self._database.hold():
+            while True:
+                # Who was the relay looks again first; the others stand by in case it does not.
+                pause = self._interval if self._tick_safely() else self._interval * 2
+                if stopping.wait(pause):
+                    return
 
     def _tick_safely(self) -> bool:
         """A look that leaves the relay alive whatever is wrong with what it looked at."""
@@ -88,30 +93,42 @@ class Relay:
 
     def _look(self) -> bool:
         while True:
-            messages = self._transact()
+            messages = self._transact(self._find_due)
             if messages is None:
                 return False
-            self._publish(messages)
+            try:
+                messages += self._transact(self._find_gone) or []
+            except (pg.LockNotAvailable, pg.QueryCanceled) as error:
+                # Somebody stands in the middle of an append; what is due is sent all the same.
+                logger.warning("an attempt that is over could not be ended yet: %s", first_line(error))
             if len(messages) < self._batch:
                 return True
 
-    def _transact(self) -> list[Dispatch | Ping] | None:
+    def _transact(self, find: Callable[[Link], list[Dispatch | Ping]]) -> list[Dispatch | Ping] | None:
         """One transaction as the relay; what it marked as sent is sent only after its commit, when it can be claimed."""
         with self._database.link() as link, link.connection.transaction():
             if not work.become_relay(link, self._key):
                 self._suspects.clear()
                 return None
-            gone = self._gone_workers(link)
-            # Entries come before mere marks: every writer locks the log first, then work.
-            messages: list[Dispatch | Ping] = []
-            messages += work.lose(link, gone, self._batch) if gone else []
-            messages += work.time_out(link, self._batch)
-            messages += work.mark_due_sent(link, self._batch)
-            messages += work.mark_lost_sent(link, self._batch)
-            messages += work.next_pings(link)
-            work.watch_on(link)
+            messages = find(link)
             reach("relay.before_commit", link.connection)
         reach("relay.after_commit")
+        self._publish(messages)
+        return messages
+
+    def _find_due(self, link: Link) -> list[Dispatch | Ping]:
+        messages: list[Dispatch | Ping] = []
+        messages += work.mark_due_sent(link, self._batch)
+        messages += work.mark_lost_sent(link, self._batch)
+        messages += work.next_pings(link)
+        return messages
+
+    def _find_gone(self, link: Link) -> list[Dispatch | Ping]:
+        gone = self._gone_workers(link)
+        messages: list[Dispatch | Ping] = []
+        messages += work.lose(link, gone, self._batch) if gone else []
+        messages += work.time_out(link, self._batch)
+        work.watch_on(link)
         return messages
 
     def _gone_workers(self, link: Link) -> list[int]:

@@ -73,17 +73,18 @@ class WorkerHooks:
     Args:
         start: starts this process's worker, after any fork.
         stop: stops it.
+
+    Attributes:
+        forks: the worker's pool is of processes.
     """
 
-    def __init__(
-        self, app: Celery, shutdown: Shutdown, start: Callable[[bool], None], stop: Callable[[], None]
-    ) -> None:
+    def __init__(self, app: Celery, shutdown: Shutdown, start: Callable[[], None], stop: Callable[[], None]) -> None:
         self._app = app
         self._shutdown = shutdown
         self._start = start
         self._stop = stop
         self._ours = False
-        self._forks = False
+        self.forks = False
         signals.worker_init.connect(self._on_init, weak=False)
         signals.worker_process_init.connect(self._on_process, weak=False)
         signals.worker_ready.connect(self._on_ready, weak=False)
@@ -95,7 +96,8 @@ class WorkerHooks:
         self._ours = sender.app is self._app
         if not self._ours:
             return
-        self._forks = "prefork" in getattr(sender.pool_cls, "__module__", "")
+        self._shutdown.reset()
+        self.forks = "prefork" in getattr(sender.pool_cls, "__module__", "")
         wait = sender.wait_for_soft_shutdown
 
         # A soft or cold shutdown sends its signal only when the waiting is over.
@@ -108,11 +110,11 @@ class WorkerHooks:
     def _on_process(self, **_: Any) -> None:
         if self._ours:
             # In a thread: a pool process that is not up within four seconds is killed.
-            threading.Thread(target=self._start, args=(self._forks,), name="saga-start", daemon=True).start()
+            threading.Thread(target=self._start, args=(), name="saga-start", daemon=True).start()
 
     def _on_ready(self, **_: Any) -> None:
-        if self._ours and not self._forks:
-            self._start(False)
+        if self._ours and not self.forks:
+            self._start()
 
     def _on_shutting_down(self, **_: Any) -> None:
         if self._ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from saga import log
 from saga.database import Database
 from saga.engine import Unreachable
 from saga.machine import Status
+
+logger = logging.getLogger("saga")
 
 _SHORTEST, _LONGEST, _GROWTH = 0.002, 0.1, 1.3
 _BATCH = 1000
@@ -59,7 +62,11 @@ class Waiter:
                 self._wake.wait()
                 continue
             began = time.monotonic()
-            self._look(ids)
+            try:
+                self._look(ids)
+            except Exception:
+                logger.exception("the waiting for sagas failed; it looks again")
+                time.sleep(_LONGEST)
             # Never busier than one part in four, however many wait.
             pause = max(_SHORTEST if fresh else min(pause * _GROWTH, _LONGEST), 3 * (time.monotonic() - began))
             time.sleep(pause)

@@ -22,9 +22,10 @@ class Place:
 
     Attributes:
         attempt: the attempt to make; ``None`` where whoever claims the lane has to decide first.
+        queue: ``None`` for the one it is on, where the writer does not have the definition.
         due: the earliest claim; ``wait`` in its place, in seconds from now.
         owned: the worker that writes it keeps the lane.
-        watch: of an owned lane, seconds until the relay looks at it.
+        watch: of an owned lane, seconds after which the relay looks at it: the shortest timeout of what may follow.
         sent: its message goes out right after the commit.
     """
 
@@ -32,7 +33,7 @@ class Place:
     step: str
     attempt: int | None
     undo: bool
-    queue: str
+    queue: str | None
     priority: int | None = None
     due: datetime | None = None
     wait: float | None = None
@@ -53,6 +54,7 @@ class Changes:
 
     fingerprint: str
     token: UUID | None
+    default_queue: str = ""
     removed: list[str] = field(default_factory=list)
     added: list[Place] = field(default_factory=list)
     moved: list[Place] = field(default_factory=list)
@@ -67,7 +69,8 @@ class Changes:
         if self.removed:
             found["removed"] = self.removed
         if self.added:
-            found |= {"added": dumps([place.row() for place in self.added]), "fingerprint": self.fingerprint}
+            found |= {"added": dumps([place.row() for place in self.added])}
+            found |= {"fingerprint": self.fingerprint, "queue": self.default_queue}
         if self.moved:
             found["moved"] = dumps([place.row() for place in self.moved])
         if self.added or self.moved:
@@ -86,15 +89,15 @@ _TOKEN = "CASE WHEN r.owned THEN %(token)s::uuid END"
 REMOVE = "DELETE FROM {s}.work AS w USING won WHERE w.saga_id = won.saga_id AND w.lane = ANY(%(removed)s)"
 
 ADD = f"""
-    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, sent, dispatches, worker, token)
-    SELECT won.saga_id, r.lane, r.step, r.attempt, r.undo, %(fingerprint)s, r.queue, r.priority, {_DUE}, {_SENT},
+    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token)
+    SELECT won.saga_id, r.lane, r.step, r.attempt, r.undo, %(fingerprint)s, coalesce(r.queue, %(queue)s), r.priority, {_DUE}, r.watch, {_SENT},
            CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, {_TOKEN}
     FROM won, jsonb_to_recordset(%(added)s::jsonb) {_PLACES}
 """
 
 MOVE = f"""
     UPDATE {{s}}.work AS w
-    SET step = r.step, attempt = r.attempt, undo = r.undo, queue = r.queue, priority = r.priority, due_at = {_DUE},
+    SET step = r.step, attempt = r.attempt, undo = r.undo, queue = coalesce(r.queue, w.queue), priority = r.priority, due_at = {_DUE}, watch = r.watch,
         sent = {_SENT}, dispatches = CASE WHEN r.sent THEN 1 ELSE 0 END, worker = {_WORKER}, token = {_TOKEN}, problem = NULL
     FROM won, jsonb_to_recordset(%(moved)s::jsonb) {_PLACES}
     WHERE w.saga_id = won.saga_id AND w.lane = r.lane
@@ -132,7 +135,7 @@ def claim(link: Link, saga_id: UUID, lane: str, worker: int, token: UUID, limits
             RETURNING {_ENTRY}
         ), owned AS (
             UPDATE {{s}}.work AS w
-            SET worker = %(worker)s, token = %(token)s, problem = NULL,
+            SET worker = %(worker)s, token = %(token)s, problem = NULL, watch = (free.limits ->> 'watch')::float8,
                 due_at = clock_timestamp() + make_interval(secs => (free.limits ->> 'watch')::float8)
             FROM won, free WHERE w.saga_id = won.saga_id AND w.lane = won.lane
         )
@@ -246,7 +249,7 @@ def become_relay(link: Link, key: int) -> bool:
     """Whether this transaction is the one relay of its schema; it may not hang, lest it hold up the others."""
     rows = link.run(
         """
-        SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', '5s', true),
+        SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', '1s', true),
                set_config('idle_in_transaction_session_timeout', '5s', true), pg_try_advisory_xact_lock(%(key)s)
         """,
         {"key": key},
@@ -273,9 +276,14 @@ def mark_due_sent(link: Link, limit: int) -> list[Dispatch]:
     )
 
 
-_LAST = """
-    SELECT e.step, e.attempt, e.kind, e.at + make_interval(secs => (e.data ->> 'timeout')::float8) AS deadline
-    FROM {s}.log AS e
+_DEADLINE = """
+    e.at + make_interval(secs => CASE WHEN jsonb_typeof(e.data -> 'timeout') = 'number'
+                                      THEN (e.data ->> 'timeout')::float8 ELSE 300 END)
+"""
+
+_LAST = f"""
+    SELECT e.step, e.attempt, e.kind, {_DEADLINE} AS deadline
+    FROM {{s}}.log AS e
     WHERE e.saga_id = w.saga_id AND e.lane = w.lane AND e.kind IN ('step_started', 'compensation_started')
     ORDER BY e.seq DESC LIMIT 1
 """
@@ -325,23 +333,21 @@ def free_unrun(link: Link, worker: int, tokens: Sequence[UUID]) -> list[Dispatch
     return _dispatches(link.run(_FREE_UNRUN, {"worker": worker, "tokens": list(tokens), "limit": 100}))
 
 
+_WATCH_ON = f"""
+    UPDATE {{s}}.work AS w
+    SET due_at = greatest(clock_timestamp() + interval '1 s', least(
+        (SELECT open.deadline FROM ({_LAST}) AS open), clock_timestamp() + make_interval(secs => w.watch)))
+    WHERE w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
+    RETURNING w.saga_id
+"""
+
+
 def watch_on(link: Link) -> int:
-    """Move the next look at claimed lanes whose attempt is not over yet to that attempt's deadline; returns how many."""
-    rows = link.run(
-        """
-        UPDATE {s}.work AS w
-        SET due_at = greatest(clock_timestamp() + interval '1 s', coalesce(
-            (SELECT deadline FROM (
-                SELECT e.at + make_interval(secs => (e.data ->> 'timeout')::float8) AS deadline, e.lane
-                FROM {s}.log AS e WHERE e.saga_id = w.saga_id AND e.lane = w.lane
-                  AND e.kind IN ('step_started', 'compensation_started') ORDER BY e.seq DESC LIMIT 1) AS open),
-            clock_timestamp() + interval '1 s'))
-        WHERE w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
-        RETURNING w.saga_id
-        """,
-        {},
-    )
-    return len(rows)
+    """Set the next look at claimed lanes whose attempt is not over; returns how many.
+
+    It is the attempt's deadline, or sooner if a step that may follow inline has a shorter timeout.
+    """
+    return len(link.run(_WATCH_ON, {}))
 
 
 def owned_tokens(link: Link, worker: int) -> list[UUID]:
@@ -372,7 +378,11 @@ def server_age(link: Link) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work."""
+    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work.
+
+    Attributes:
+        number: when it was sent, in microseconds since 1970 by the database's clock.
+    """
 
     queue: str
     number: int
@@ -393,9 +403,9 @@ def next_pings(link: Link) -> list[Ping]:
             SELECT queue, 1, clock_timestamp(), 0 FROM waiting
             ON CONFLICT (queue) DO UPDATE
             SET number = p.number + 1, sent_at = clock_timestamp(),
-                tries = CASE WHEN p.through = p.sent_at THEN 0 ELSE least(p.tries + 1, 6) END
-            WHERE p.through = p.sent_at OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ p.tries)
-            RETURNING p.queue, p.number
+                tries = CASE WHEN p.through >= p.sent_at THEN 0 ELSE least(p.tries + 1, 6) END
+            WHERE p.through >= p.sent_at OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ p.tries)
+            RETURNING p.queue, (extract(epoch FROM p.sent_at) * 1000000)::bigint AS number
         )
         SELECT numbered.queue, numbered.number, CASE WHEN waiting.ranked THEN waiting.priority END
         FROM numbered JOIN waiting USING (queue)
@@ -406,9 +416,13 @@ def next_pings(link: Link) -> list[Ping]:
 
 
 def see_ping(link: Link, queue: str, number: int) -> None:
-    """Note that a ping came through, if it is the outstanding one."""
+    """Note that a ping came through, be it the outstanding one or one before: all that was sent before it had its turn."""
     link.run(
-        "UPDATE {s}.ping SET through = sent_at WHERE queue = %(queue)s AND number = %(number)s",
+        """
+        UPDATE {s}.ping SET through = greatest(through, to_timestamp(0) + %(number)s::bigint * interval '1 microsecond')
+        WHERE queue = %(queue)s
+          AND to_timestamp(0) + %(number)s::bigint * interval '1 microsecond' <= sent_at
+        """,
         {"queue": queue, "number": number},
     )
 

@@ -34,6 +34,10 @@ class Shutdown:
         """Say so."""
         self._flag[0] = 1
 
+    def reset(self) -> None:
+        """Take it back, for a worker that starts in a process where another one has ended."""
+        self._flag[0] = 0
+
     def __call__(self) -> bool:
         return self._flag[0] == 1
 
@@ -104,7 +108,12 @@ class Worker:
         """A timeout ends the attempt in the log, but only the end of the process frees its slot."""
         now = time.monotonic()
         for token, run in list(self.attempts.running.items()):
-            if run is None or run.held is not None or now < run.clock + run.job.timeout + self._settings.kill_grace:
+            if (
+                run is None
+                or run.over
+                or run.held is not None
+                or now < run.clock + run.job.timeout + self._settings.kill_grace
+            ):
                 continue
             if self._kills_itself:
                 logger.error(

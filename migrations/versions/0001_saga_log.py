@@ -114,6 +114,7 @@ def _work(schema: str) -> None:
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("priority", sa.SmallInteger),
         _moment("due_at"),
+        sa.Column("watch", sa.Double, nullable=False, server_default=sa.text("0")),
         _moment("sent", nullable=True),
         sa.Column("dispatches", sa.Integer, nullable=False),
         sa.Column("worker", sa.Integer),

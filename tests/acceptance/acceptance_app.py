@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -88,9 +89,19 @@ def play(script: dict[str, Any], seen: Any = None) -> Any:
         raise Abort(detail or "refused")
     if word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if word == "exit":
+        sys.exit(3)
+    if word == "burst":
+        return bursting()
     if word == "wait":
         await_gate(detail)
     return f"{current.step}-{current.attempt}"
+
+
+def bursting() -> Any:
+    """A result that fails while it is stored."""
+    yield 1
+    raise KeyError("half way")
 
 
 class Odd:

@@ -33,6 +33,14 @@ def test_a_step_that_kills_its_worker_each_time_comes_to_an_end(world: World) ->
     assert world.effects(handle) == ["a", "b", "b 2", "b 3", "undo b", "undo a"]
 
 
+def test_a_step_that_exits_its_process_costs_an_attempt_each_time(world: World) -> None:
+    world.worker(concurrency=1)
+    handle = world.start("sequence", {"b": "exit"})
+    with pytest.raises(SagaCompensated, match="the step ended its process: SystemExit: 3"):
+        handle.result(timeout=30)
+    assert world.effects(handle) == ["a", "b", "b 2", "b 3", "undo b", "undo a"]
+
+
 def test_a_worker_killed_in_an_undo_goes_on_at_that_undo(world: World) -> None:
     world.worker(concurrency=1)
     handle = world.start("sequence", {"c": "abort no", "undo:b": ["die", "ok"]})

@@ -220,6 +220,13 @@ def test_a_result_that_cannot_be_stored_is_undone_and_not_run_again(shared_world
     assert handle.steps()["odd"].attempts == 1
 
 
+def test_a_result_that_fails_while_it_is_stored_is_undone_and_not_run_again(shared_world: World) -> None:
+    handle = shared_world.start("sequence", {"b": "burst"})
+    with pytest.raises(SagaCompensated, match="b: "):
+        handle.result(timeout=30)
+    assert shared_world.effects(handle) == ["a", "b", "undo b", "undo a"]
+
+
 def test_an_exception_that_has_no_words_and_no_pickle_is_recorded(shared_world: World) -> None:
     handle = shared_world.start("unspeakable")
     with pytest.raises(SagaCompensated, match="Unspeakable"):

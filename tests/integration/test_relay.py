@@ -13,16 +13,19 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from celery import Celery
+from tenacity import retry_if_exception
 
-from saga import Handle, Status, work
+from saga import Handle, Orchestrator, Retry, Saga, Status, Step, log, work
 from saga.attempts import Run
 from saga.config import Settings
 from saga.database import Link
+from saga.events import Paused
 from saga.liveness import Liveness, lock_class
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.work import Dispatch, Ping
-from tests.integration.conftest import FORKED, Bench, always, never
+from tests.integration.conftest import FORKED, SEQUENCE, Bench, act, always, never
 
 
 def relay(bench: Bench, grace: float = 0.0) -> tuple[Relay, list[Dispatch | Ping]]:
@@ -199,19 +202,32 @@ def test_a_backlog_that_delays_the_ping_makes_no_duplicates(bench: Bench) -> Non
     assert len(sent) == 5  # each replaced after its time, none of them seen
 
 
-def test_an_older_ping_proves_nothing(bench: Bench) -> None:
+def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
     one, sent = relay(bench)
     bench.start()
     bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
     one.tick()
-    bench.sql("UPDATE saga.ping SET sent_at = sent_at - interval '2 min'")
-    one.tick()
     first = sent[0]
     assert isinstance(first, Ping)
+    bench.sql("UPDATE saga.work SET sent = clock_timestamp()")
     with bench.orchestrator.database.link() as link:
         work.see_ping(link, first.queue, first.number)
     one.tick()
     assert lanes(sent) == []
+
+
+def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
+    one.tick()
+    first = sent[0]
+    assert isinstance(first, Ping)
+    bench.sql("UPDATE saga.ping SET number = number + 1, sent_at = sent_at + interval '1 s'")
+    with bench.orchestrator.database.link() as link:
+        work.see_ping(link, first.queue, first.number)
+    one.tick()
+    assert lanes(sent) == ["main"]
 
 
 def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
@@ -439,3 +455,98 @@ def test_what_is_left_of_a_held_wait_is_waited_out_by_the_next_worker(bench: Ben
     failed = next(entry for entry in handle.log() if entry.kind == "step_failed")
     assert failed.at is not None
     assert handle.log()[-1].at - failed.at >= timedelta(seconds=0.9)
+
+
+# --- what must not stop the relay, nor be lost to it ------------------------------------------------------------------
+
+
+def test_a_shorter_step_that_follows_inline_is_watched_in_time(bench: Bench) -> None:
+    one, _ = relay(bench)
+    handle, worker = bench.start(), bench.worker()
+    bench.claimed(handle, worker=worker)
+    hold_lock(bench, 1)
+    bench.sql("UPDATE saga.log SET data = '{\"timeout\": 3600}' WHERE seq = 2")
+    bench.sql("UPDATE saga.work SET due_at = now(), watch = 2")
+    one.tick()
+    assert bench.sql("SELECT due_at < now() + interval '5 s' FROM saga.work") == [(True,)]
+
+
+def test_a_damaged_timeout_stops_neither_the_relay_nor_its_saga(bench: Bench) -> None:
+    one, sent = relay(bench)
+    damaged = bench.start()
+    bench.claimed(damaged)
+    hold_lock(bench, 1)
+    bench.sql('UPDATE saga.log SET data = \'{"timeout": "soon"}\' WHERE seq = 2')
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    bench.start(delay=0.0)
+    bench.sql("UPDATE saga.work SET sent = NULL WHERE worker IS NULL")
+    one.tick()
+    assert lanes(sent) == ["main"]
+
+
+def test_an_append_in_the_middle_of_its_commit_delays_no_message(bench: Bench) -> None:
+    one, sent = relay(bench)
+    stuck = bench.start()
+    run = bench.claimed(stuck)
+    hold_lock(bench, 1)
+    bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = NULL WHERE worker IS NULL")
+    with bench.connect() as paused:
+        log.append(Link(paused, "saga"), stuck.id, run.state.seq + 1, [Paused()], None)
+        one.tick()
+        assert lanes(sent) == ["main"]
+        paused.rollback()
+
+
+def test_a_log_that_cannot_be_read_is_parked_with_its_problem(bench: Bench) -> None:
+    handle = bench.start()
+    bench.sql(
+        "INSERT INTO saga.log SELECT saga_id, 2, 'from_the_future', lane, step, attempt, data, worker, at, 1 FROM saga.log"
+    )
+    worker = bench.worker()
+    assert worker.claim(handle.id, "main") is None
+    ((problem, owner, later),) = bench.sql("SELECT problem, worker, due_at > now() FROM saga.work")
+    assert "entry 2: unknown kind 'from_the_future'" in problem
+    assert (owner, later) == (None, True)
+    assert worker.running == {}
+
+
+def test_two_claimers_of_an_undecided_lane_cut_no_wait_short(bench: Bench) -> None:
+    handle = bench.start()
+    end_open_attempt(bench, bench.claimed(handle, worker=bench.worker(1)), "timed out")
+    first, second = bench.worker(2), bench.worker(3)
+    state = second.engine.read(second.engine.subject(handle.id))
+    assert first.claim(handle.id, "main") is None
+    bench.sql("UPDATE saga.log SET data = data || '{\"wait\": 60}' WHERE kind = 'step_failed'")
+    assert state.steps["a"].status == "undecided"
+    assert second._settle(SEQUENCE, handle.id, "main", "celery") is None
+    assert handle.log()[-1].kind == "step_failed"
+
+
+def test_a_completed_saga_with_nothing_to_undo_can_be_compensated(bench: Bench) -> None:
+    bare = bench.orchestrator.register(Saga("bare", Step(act, compensate=None)))
+    handle, worker = bench.start(bare), bench.worker()
+    bench.finish(worker, worker.claim(handle.id, "main"))
+    handle.compensate("returned")
+    assert handle.status == Status.COMPENSATED
+
+
+def test_an_operator_without_the_definition_leaves_a_lane_on_its_queue(bench: Bench) -> None:
+    stranger = Orchestrator(Celery("elsewhere", set_as_current=False), database_url=str(bench.url))
+    handle, worker = bench.start(), bench.worker()
+    worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("x"), min_wait=60), always)
+    bench.sql("UPDATE saga.work SET queue = 'payments'")
+    stranger.get(handle.id).retry()
+    assert bench.sql("SELECT queue, due_at <= clock_timestamp(), sent FROM saga.work") == [("payments", True, None)]
+    stranger.close()
+
+
+def test_a_policy_that_fails_means_no_further_attempt(bench: Bench) -> None:
+    broken = Retry(retry=retry_if_exception(lambda error: error.code == 503))
+    fragile = bench.orchestrator.register(Saga("fragile", Step(act, compensate=None, retry=broken)))
+    handle, worker = bench.start(fragile), bench.worker()
+    assert worker.record(bench.claimed(handle, worker=worker), Failure(ValueError("no code")), always) is None
+    assert handle.status == Status.COMPENSATED
+    assert handle.steps()["act"].attempts == 1

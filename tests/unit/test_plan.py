@@ -269,7 +269,7 @@ def test_a_lane_can_be_placed_without_the_definition():
     log = Log(saga.outline, started=SagaStarted(priority=8, deadline=60))
     catalog = Catalog(lambda _: "default")
     assert [place_of(catalog, None, log.state, command) for command in log.commands] == [
-        Place("main", "one", 1, False, "default", 8, sent=True),
+        Place("main", "one", 1, False, None, 8),
         Place("deadline", "", None, False, "default", 8, due=NOON + timedelta(seconds=60)),
     ]
 
