@@ -24,7 +24,7 @@ class Given:
 
     Attributes:
         stored: JSON, with the defaults of its type filled in.
-        original: JSON as it was given, to compare a reused key by.
+        original: JSON as it was given, to compare a reused key by; of pydantic models, the fields that were set.
     """
 
     stored: JSON
@@ -54,9 +54,9 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
     """
     place = f"saga {saga.name!r}"
     try:
-        original = encode({} if given is None else given)
+        original = encode({} if given is None else given, as_given=True)
         canonical(original)
-        stored = _validated(saga, given, original)
+        stored = _validated(saga, given)
         dumps(stored, limit)
     except (Unencodable, ValueError) as error:
         raise InputError(f"{place}: the input cannot be stored: {error}") from None
@@ -65,12 +65,35 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
     for field, step in saga.required_fields.items():
         if field not in stored:
             raise InputError(f"{place}: the input has no field {field!r}, which step {step!r} needs")
+    if saga.input is None:
+        _check_untyped(saga, stored)
     return Given(stored, original)
 
 
-def _validated(saga: Saga, given: Any, original: JSON) -> JSON:
+def _check_untyped(saga: Saga, stored: dict[str, JSON]) -> None:
+    """Do for an input without a type what its type would do: its fields fit the parameters that want them."""
+    place = f"saga {saga.name!r}"
+    for field in stored:
+        if field in saga.outline.steps:
+            raise InputError(f"{place}: the input has a field of the same name as step {field!r}; rename one of them")
+    for step, wire in saga.input_wires:
+        field = wire.source.path[0] if wire.source.path else "input"
+        if wire.source.path and field not in stored:
+            continue
+        where = f"{place}: the input does not fit: {'.'.join(wire.source.path) or 'input'!r}, which step {step!r} takes"
+        try:
+            _value(saga, wire, Values(stored, {}, {}))
+        except ValidationError as error:
+            problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
+            raise InputError(f"{where}: {problems}") from None
+        except _Absent as error:
+            if not wire.optional:
+                raise InputError(f"{where}: there is no {str(error)!r} in it") from None
+
+
+def _validated(saga: Saga, given: Any) -> JSON:
     if saga.input is None:
-        return original
+        return encode({} if given is None else given)
     try:
         value = adapter(saga.input).validate_python({} if given is None else given, by_alias=True, by_name=True)
     except ValidationError as error:

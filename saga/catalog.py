@@ -28,31 +28,34 @@ class Catalog:
         return iter(self._by_name.values())
 
     def add(self, saga: Saga) -> None:
-        """Register a definition.
+        """Register a definition, in place of one that has the same name and structure.
 
         Raises:
             DefinitionError: another one has its name.
         """
         if not isinstance(saga, Saga):
-            raise DefinitionError(f"expected a Saga to register, got {saga!r}")
+            raise DefinitionError(f"expected a Saga to register, got {saga!r}; register with sagas=[saga, ...]")
         known = self._by_name.get(saga.name)
-        if known is not None and known is not saga:
+        if known is not None and not known.is_like(saga):
             raise DefinitionError(
                 f"saga {saga.name!r}: another definition of that name is registered; rename one of them"
             )
         self._by_name[saga.name] = saga
         self._by_fingerprint[saga.outline.fingerprint] = saga
+        self._queues = {key: queue for key, queue in self._queues.items() if key[0] != saga.name}
         self._limits = None
 
     def named(self, saga: Saga | str) -> Saga:
-        """The registered saga of that name, or that saga if it is registered.
+        """The registered saga of that name, or with the name and structure of that definition.
 
         Raises:
             UnknownSaga: there is none.
         """
+        if not isinstance(saga, (Saga, str)):
+            raise UnknownSaga(f"expected a Saga or the name of one, got {saga!r}; such as start('place_order', ...)")
         name = saga if isinstance(saga, str) else saga.name
         found = self._by_name.get(name)
-        if found is None or (isinstance(saga, Saga) and found is not saga):
+        if found is None or (isinstance(saga, Saga) and not found.is_like(saga)):
             close = difflib.get_close_matches(name, self._by_name, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self._by_name) or 'none'}."
             raise UnknownSaga(f"no saga {name!r} is registered; {hint} Register it with Orchestrator(app, sagas=[...])")

@@ -14,11 +14,13 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any, NotRequired, Required
 
 import typing_extensions
-from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import ReadOnly, is_typeddict
 
@@ -37,8 +39,13 @@ class Unencodable(ValueError):
     """The value has no JSON form that Postgres can store."""
 
 
-def encode(value: object, annotation: Any = Any) -> JSON:
+def encode(value: object, annotation: Any = Any, *, as_given: bool = False) -> JSON:
     """The JSON form of a value, by its declared type where that fits and by its own type where not.
+
+    Equal values have one form: a set, which has no order, becomes a sorted list.
+
+    Args:
+        as_given: of pydantic models, only the fields that were set.
 
     Raises:
         Unencodable: it has none.
@@ -46,7 +53,11 @@ def encode(value: object, annotation: Any = Any) -> JSON:
     try:
         if value is None:
             return None
-        if annotation is Any or annotation is None:
+        if as_given:
+            encoded = adapter(Any).dump_python(
+                value, mode="json", by_alias=False, round_trip=True, exclude_unset=True, warnings=False
+            )
+        elif annotation is Any or annotation is None:
             encoded = to_jsonable_python(value, by_alias=False, round_trip=True)
         else:
             encoded = adapter(annotation).dump_python(
@@ -54,9 +65,30 @@ def encode(value: object, annotation: Any = Any) -> JSON:
             )
         if _MASK in repr(encoded) and _holds_secret(adapter(annotation).dump_python(value, warnings=False)):
             raise ValueError("it holds a secret, of which only the mask would be stored; pass a reference to it")
-        return encoded
+        return _in_order(encoded, value)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise Unencodable(f"{type(value).__name__} cannot be stored as JSON: {error}") from None
+
+
+def _in_order(encoded: JSON, value: Any) -> JSON:
+    """The JSON form of a value with what were sets in one order: theirs differs from process to process."""
+    if not isinstance(encoded, (dict, list)):
+        return encoded
+    if isinstance(value, RootModel):
+        return _in_order(encoded, value.root)
+    if isinstance(encoded, dict):
+        if not isinstance(value, Mapping):
+            return {name: _in_order(item, getattr(value, name, None)) for name, item in encoded.items()}
+        if len(encoded) != len(value):
+            return encoded
+        return {
+            name: _in_order(item, value.get(name, other))
+            for (name, item), other in zip(encoded.items(), value.values(), strict=True)
+        }
+    if not isinstance(value, (AbstractSet, Sequence)) or len(encoded) != len(value):
+        return encoded
+    items = [_in_order(item, other) for item, other in zip(encoded, value, strict=True)]
+    return sorted(items, key=canonical) if isinstance(value, AbstractSet) else items
 
 
 def _holds_secret(value: object) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import FrozenInstanceError, dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
+from celery import canvas
 from celery.app.task import Task
 
 from saga.codec import clean_text
@@ -14,6 +16,7 @@ from saga.errors import DefinitionError
 from saga.outline import DEADLINE, MAIN, Outline
 from saga.retry import LONGEST, Retry
 from saga.wiring import (
+    INPUT,
     RESERVED,
     Scope,
     Signature,
@@ -71,17 +74,42 @@ class Step:
     bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
     compensate_bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        for option in ("bind", "compensate_bind"):
+            value = getattr(self, option)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, option, MappingProxyType(dict(value)))
 
-class Parallel:
+    def __hash__(self) -> int:
+        return hash((getattr(self.task, "name", None), self.name))
+
+
+class _Fixed:
+    """What cannot be changed once it is made."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise FrozenInstanceError(f"{self!r} cannot be changed: {name!r}; make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"{self!r} cannot be changed: {name!r}; make another one")
+
+
+class Parallel(_Fixed):
     """Branches that run at the same time; each is a step, another ``Parallel``, or a list that forms a sequence."""
 
-    __slots__ = ("branches",)
+    branches: tuple[Step | Parallel | list[Any], ...]
 
     def __init__(self, *branches: Step | Parallel | list[Any]) -> None:
-        self.branches = branches
+        vars(self)["branches"] = tuple(list(branch) if isinstance(branch, list) else branch for branch in branches)
 
     def __repr__(self) -> str:
         return f"Parallel({', '.join(map(repr, self.branches))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Parallel) and self.branches == other.branches
+
+    def __hash__(self) -> int:
+        return hash(tuple(tuple(branch) if isinstance(branch, list) else branch for branch in self.branches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +133,8 @@ class Job:
     transactional: bool
 
 
-class Saga:
-    """A business operation made of steps.
+class Saga(_Fixed):
+    """A business operation made of steps. It is a value: equal to another of the same name, input and steps.
 
     Args:
         name: its name; the log knows it by that.
@@ -122,19 +150,43 @@ class Saga:
         undos: step name to the job that undoes it, for the steps that have one.
     """
 
+    name: str
+    items: tuple[Step | Parallel, ...]
+    input: type | None
+    outline: Outline
+    actions: Mapping[str, Job]
+    undos: Mapping[str, Job]
+    required_fields: Mapping[str, str]
+    input_wires: tuple[tuple[str, Wire], ...]
+
     def __init__(self, name: str, *steps: Step | Parallel, input: type | None = None) -> None:
-        self.name = name
-        self.items = steps
-        self.input = input
         builder = _Builder(name, input)
         doc = builder.sequence(steps, "", in_parallel=False)
-        self.outline = Outline(name, doc)
-        self.actions: Mapping[str, Job] = builder.actions
-        self.undos: Mapping[str, Job] = builder.undos
-        self.required_fields = builder.required_fields()
+        vars(self).update(
+            name=name,
+            items=steps,
+            input=input,
+            outline=Outline(name, doc),
+            actions=MappingProxyType(builder.actions),
+            undos=MappingProxyType(builder.undos),
+            required_fields=MappingProxyType(builder.required_fields()),
+            input_wires=builder.input_wires() if input is None else (),
+        )
 
     def __repr__(self) -> str:
         return f"<Saga {self.name}: {', '.join(self.outline.steps)}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Saga) and (
+            self is other or (self.is_like(other) and self.input is other.input and self.items == other.items)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.outline.fingerprint))
+
+    def is_like(self, other: Saga) -> bool:
+        """Whether it has the same name and structure, so that each can go on with what the other began."""
+        return self.name == other.name and self.outline.fingerprint == other.outline.fingerprint
 
     def job(self, step: str, undo: bool) -> Job:
         """What runs a step's action, or its undo."""
@@ -193,9 +245,11 @@ class _Builder:
         if isinstance(item, Parallel):
             return self.parallel(item)
         hint = f"; wrap it: Step({item.name.rsplit('.')[-1]})" if isinstance(item, Task) else ""
-        if isinstance(item, list):
+        what = repr(item)
+        if isinstance(item, (list, tuple)):
+            what = f"a {type(item).__name__} of {', '.join(map(repr, self._names_in(list(item)))) or 'nothing'}"
             hint = "; a list forms a branch, inside a Parallel only"
-        raise DefinitionError(f"saga {self.saga!r}: expected a Step or a Parallel, got {item!r}{hint}")
+        raise DefinitionError(f"saga {self.saga!r}: expected a Step or a Parallel, got {what}{hint}")
 
     def parallel(self, item: Parallel) -> dict[str, Any]:
         last = next(reversed(self.seen), "the start")
@@ -260,6 +314,10 @@ class _Builder:
     # the checks
 
     def _read(self, place: str, role: str, task: Any) -> Signature:
+        if isinstance(task, canvas.Signature):
+            raise DefinitionError(
+                f"{place}: {role}={task!r} is a signature, not a Celery task; give the task itself, without .s()"
+            )
         if not isinstance(task, Task):
             what = getattr(task, "__qualname__", repr(task))
             raise DefinitionError(
@@ -268,6 +326,10 @@ class _Builder:
         return signature_of(place, task)
 
     def _check_kind(self, place: str, step: Step, in_parallel: bool) -> None:
+        for option, fits, expected in _OPTIONS:
+            value = getattr(step, option)
+            if not fits(value):
+                raise DefinitionError(f"{place}: {option}={value!r} expected {expected}")
         for option in ("retry", "compensate_retry"):
             value = getattr(step, option)
             unsaid = value is None and option == "retry"  # whose default depends on where the step stands
@@ -320,7 +382,26 @@ class _Builder:
             return step.name
         if isinstance(step.task, Task):
             return str(getattr(step.task, "__name__", None) or step.task.name.rsplit(".")[-1])
-        return str(getattr(step.task, "__name__", repr(step.task)))
+        if not hasattr(step.task, "__name__"):
+            self._read(f"saga {self.saga!r}", "task", step.task)  # refuses it
+        return str(step.task.__name__)
+
+    def input_wires(self) -> tuple[tuple[str, Wire], ...]:
+        """What the steps take from the input, each source and type once, with the first step that does."""
+        found: list[tuple[str, Wire]] = []
+        for jobs in (self.actions, self.undos):
+            for name, job in jobs.items():
+                for wire in job.wires:
+                    taken = wire.source.origin == "input" or wire.source == INPUT
+                    same = any(
+                        wire.source.path == other.source.path
+                        and wire.annotation == other.annotation
+                        and wire.optional == other.optional
+                        for _, other in found
+                    )
+                    if taken and not same:
+                        found.append((name, wire))
+        return tuple(found)
 
     def required_fields(self) -> Mapping[str, str]:
         """Each field that the input's type does not promise and a step cannot do without, and that step."""
@@ -332,6 +413,32 @@ class _Builder:
                     if wire.source.origin == "input" and not wire.optional and wire.source.path[0] not in promised:
                         found.setdefault(wire.source.path[0], name)
         return found
+
+
+def _is_binding(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and all(isinstance(name, str) for name in value))
+
+
+def _is_queue(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "" and clean_text(value) == value)
+
+
+def is_priority(value: Any) -> bool:
+    """Whether it is a message priority, or none."""
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255)
+
+
+PRIORITY: Final = "a whole number from 0 to 255, such as priority=5"
+_BINDING = "a mapping of parameters to sources, such as {'to': 'input.email'}"
+_OPTIONS: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    ("pivot", lambda value: isinstance(value, bool), "True or False"),
+    ("transactional", lambda value: isinstance(value, bool), "True or False"),
+    ("queue", _is_queue, "the name of a queue, such as 'slow'"),
+    ("priority", is_priority, PRIORITY),
+    ("bind", _is_binding, _BINDING),
+    ("compensate_bind", _is_binding, _BINDING),
+)
+"""Options of a step, what makes their values fit, and what is expected."""
 
 
 def _seconds(place: str, option: str, value: Any) -> float:

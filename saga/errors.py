@@ -66,9 +66,13 @@ class SagaStuck(SagaError):
     """
 
     def __init__(self, saga_id: object, reason: str | None) -> None:
+        remedies = (
+            "`saga retry`, `saga skip` or `saga cancel`"
+            if "pivot in doubt" in (reason or "")
+            else ("`saga retry` or `saga skip`")
+        )
         super().__init__(
-            f"saga {saga_id} is stuck: {reason or 'no reason recorded'}; "
-            f"see `saga show {saga_id}`, then retry, skip or cancel"
+            f"saga {saga_id} is stuck: {reason or 'no reason recorded'}; see `saga show {saga_id}`, then {remedies}"
         )
         self.saga_id = saga_id
         self.reason = reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from saga import log
-from saga.codec import Unencodable, decode, encode
+from saga.codec import Unencodable, clean_text, decode, encode
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
 from saga.errors import InputError, NotAllowed, SagaCompensated, SagaNotFound, SagaStuck
@@ -105,11 +106,19 @@ class Handle:
         return self._entries(None)
 
     def replay(self, until: int | None = None) -> State:
-        """What its log amounts to, up to entry ``until`` if that is given."""
+        """What its log amounts to, up to entry ``until`` if that is given. Results in it are JSON; see ``result()``.
+
+        Raises:
+            InputError: ``until`` is not the number of an entry.
+        """
+        if until is not None and (not isinstance(until, int) or isinstance(until, bool) or not 0 <= until < 2**31):
+            raise InputError(
+                f"replay(until={until!r}) expected the number of an entry, as `saga log {self.id}` shows them"
+            )
         return replay(self._subject().outline, self._entries(until))
 
     def steps(self) -> dict[str, StepState]:
-        """Step name to how far it has come."""
+        """Step name to how far it has come. Results in it are JSON; ``result()`` has them as the declared types."""
         return self.replay().steps
 
     def wait(self, timeout: float | None = None) -> Status:
@@ -221,14 +230,21 @@ class Handle:
         """
         subject = self._subject()
         if step not in subject.outline.steps:
-            raise NotAllowed(f"saga {subject} has no step {step!r}; it has {', '.join(subject.outline.steps)}")
+            raise NotAllowed(
+                f"saga {subject} is {self.status} and has no step {step!r}; it has {', '.join(subject.outline.steps)}"
+            )
         is_undo = (step, True) in self.replay().stuck_on
         stored = None if is_undo else _result(subject, step, result)
         self._request(StepSkipped(by, reason, subject.outline.steps[step].lane, step, is_undo, stored, undo))
 
     def _request(self, request: Request) -> State:
+        request = replace(request, by=_words(request.by), reason=_words(request.reason))
         with clear_errors(self._engine.database):
             return self._engine.request(self.id, request)[1]
+
+
+def _words(text: object) -> str | None:
+    return None if text is None else clean_text(text)
 
 
 def _typed(subject: Subject, state: State) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import FunctionType, MethodType
+from typing import Any
 
 from tenacity import (
     Future,
@@ -20,11 +22,11 @@ from tenacity import (
     wait_exponential_jitter,
     wait_none,
 )
-from tenacity.retry import RetryBaseT
-from tenacity.stop import StopBaseT
-from tenacity.wait import WaitBaseT
+from tenacity.retry import RetryBaseT, retry_base
+from tenacity.stop import StopBaseT, stop_base
+from tenacity.wait import WaitBaseT, wait_base
 
-from saga.errors import StepTimeout, WorkerLost
+from saga.errors import DefinitionError, StepTimeout, WorkerLost
 
 LONGEST = timedelta(days=3650)
 """No wait, timeout or deadline is longer: a time further away may be none that Postgres or Python knows."""
@@ -33,9 +35,9 @@ _QUICK = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.2)
 _SLOW = wait_exponential_jitter(multiplier=1, max=600, jitter=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Retry:
-    """When a failed attempt is made again.
+    """When a failed attempt is made again. It is a value: equal to another of the same strategies.
 
     Attributes:
         stop: a tenacity ``stop_*`` strategy; compose with ``|`` and ``&``.
@@ -51,10 +53,16 @@ class Retry:
     def __post_init__(self) -> None:
         for name in ("stop", "wait", "retry"):
             if not callable(getattr(self, name)):
-                raise TypeError(
+                raise DefinitionError(
                     f"Retry({name}=...) expected a tenacity strategy, got {getattr(self, name)!r}; "
                     f"for example stop=stop_after_attempt(5), wait=wait_exponential(max=30)"
                 )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Retry) and _shape(self) == _shape(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self.stop), type(self.wait), type(self.retry)))
 
     @classmethod
     def none(cls) -> Retry:
@@ -88,6 +96,25 @@ class Retry:
         if self.stop(state):
             return None
         return wait
+
+
+def _shape(value: Any, within: tuple[int, ...] = ()) -> Any:
+    """What a strategy is made of: tenacity's compare by identity."""
+    if id(value) in within:
+        return None
+    within = (*within, id(value))
+    if isinstance(value, Retry):
+        return [_shape(part, within) for part in (value.stop, value.wait, value.retry)]
+    if isinstance(value, MethodType):
+        return value.__func__, _shape(value.__self__, within)
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return value.__code__, [_shape(part, within) for part in (*cells, *(value.__defaults__ or ()))]
+    if isinstance(value, (list, tuple)):
+        return [_shape(part, within) for part in value]
+    if isinstance(value, (retry_base, stop_base, wait_base)):
+        return type(value), {name: _shape(part, within) for name, part in vars(value).items()}
+    return value
 
 
 _NEVER = Retrying(retry=retry_if_exception(lambda _: False))

@@ -19,10 +19,10 @@ from sqlalchemy.orm import Session
 
 from saga import log, signals
 from saga.binding import Given, read_input
-from saga.codec import Unencodable, digest, encode
+from saga.codec import Unencodable, digest, dumps, encode
 from saga.crashpoints import reach
 from saga.database import Link
-from saga.definition import Saga
+from saga.definition import PRIORITY, Saga, is_priority
 from saga.engine import Engine, Unreachable
 from saga.errors import InputError, KeyBusy, KeyConflict
 from saga.events import Entry, SagaStarted, data_of
@@ -88,18 +88,27 @@ def order(
         raise InputError(
             f"saga {saga.name!r}: key={key!r} expected a text of 1 to 500 characters, such as 'order-1001'"
         )
+    if not is_priority(priority):
+        raise InputError(f"saga {saga.name!r}: priority={priority!r} expected {PRIORITY}")
     given = read_input(saga, input, limit)
     started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority)
-    return Order(uuid7(), saga, given, key, _tags(saga, tags), started)
+    return Order(uuid7(), saga, given, key, tags_json(f"saga {saga.name!r}", tags), started)
 
 
-def _tags(saga: Saga, tags: Any) -> Any:
+def tags_json(place: str, tags: Any) -> Any:
+    """Tags as they are stored.
+
+    Raises:
+        InputError: they cannot be.
+    """
     if tags is None:
         return None
     try:
-        return encode(sorted(tags) if isinstance(tags, (set, frozenset)) else tags)
-    except (Unencodable, TypeError) as error:
-        raise InputError(f"saga {saga.name!r}: the tags cannot be stored: {error}") from None
+        encoded = encode(tags)
+        dumps(encoded)
+    except Unencodable as error:
+        raise InputError(f"{place}: the tags cannot be stored: {error}") from None
+    return encoded
 
 
 def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
@@ -147,8 +156,8 @@ class Starter:
 
     def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
         """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker."""
-        self._register(orders)
         link = Link(_unwrap(connection), self._engine.database.schema)
+        self._register(orders)
         session = link.connection if isinstance(link.connection, Session) else None
 
         @contextmanager
@@ -272,16 +281,29 @@ def _unwrap(connection: Any) -> Any:
     """What can run a statement in the caller's transaction.
 
     Raises:
-        TypeError: it is nothing that we know.
+        InputError: it is nothing that we know, or it commits each statement.
     """
     if hasattr(connection, "ensure_connection"):  # Django's wrapper
         connection.ensure_connection()
         connection = connection.connection
     if isinstance(connection, (psycopg.Connection, sqlalchemy.Connection, Session)):
+        if not isinstance(connection, psycopg.Connection):
+            _check_transaction(connection)
         return connection
-    raise TypeError(
+    raise InputError(
         f"connection={connection!r} expected a SQLAlchemy Session or Connection, a psycopg 3 connection, or Django's connection"
     )
+
+
+def _check_transaction(connection: sqlalchemy.Connection | Session) -> None:
+    """Refuse a SQLAlchemy connection that commits each statement: there is no transaction to be a part of."""
+    found = connection.connection() if isinstance(connection, Session) else connection
+    if getattr(found.connection.driver_connection, "autocommit", False):
+        raise InputError(
+            "connection= commits each statement on its own (isolation level AUTOCOMMIT), so the start could be no part of "
+            "its transaction; give one with a transaction, such as engine.execution_options("
+            'isolation_level="READ COMMITTED").begin(), or leave connection= out'
+        )
 
 
 @contextmanager

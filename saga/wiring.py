@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connec
 """Names that mean the same in every saga."""
 _COMPENSATION_ONLY = ("error", "result")
 _TRANSACTIONAL_ONLY = ("connection", "session")
+_TEXTS = ("error", "idempotency_key", "action_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Source:
     value: Any = None
 
 
+INPUT = Source("reserved", "input")
 _OWN_RESULT = Source("reserved", "result")
 
 
@@ -227,8 +230,13 @@ class Scope:
             annotation = fields[name]
 
     def _check_type(self, wire: Wire) -> None:
-        if wire.source.name in _TRANSACTIONAL_ONLY and wire.source.origin == "reserved":
-            return
+        if wire.source.origin == "reserved":
+            if wire.source.name in _TRANSACTIONAL_ONLY:
+                return
+            if wire.source.name in _TEXTS and not _takes_text(wire.annotation):
+                raise DefinitionError(
+                    f"{self.place}: parameter {wire.parameter!r}: `{wire.source.name}` is a text: annotate it str"
+                )
         check_type(f"{self.place}: parameter {wire.parameter!r}", wire.annotation)
 
     def _candidates(self) -> list[str]:
@@ -317,6 +325,17 @@ def promised_fields(annotation: Any) -> frozenset[str]:
     if is_typeddict(annotation):
         return frozenset(name for name, (_, required) in typed_dict_fields(annotation).items() if required)
     return frozenset(fields_of(annotation) or ())
+
+
+def _takes_text(annotation: Any) -> bool:
+    """Whether a text is a value of the annotated type."""
+    annotation = getattr(annotation, "__supertype__", getattr(annotation, "__value__", annotation))
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _takes_text(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_takes_text, typing.get_args(annotation)))
+    return annotation in (Any, str, object)
 
 
 def _closest(name: str, candidates: typing.Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from saga.orchestrator import Orchestrator
 
 
 class AppNotLoaded(SagaError):
-    """The module that ``-A`` names cannot be imported, or holds no Celery app."""
+    """Bad usage: the module that ``-A`` names cannot be imported, or holds no Celery app."""
 
 
 class Context:

@@ -65,8 +65,9 @@ def _upgrade(url: str) -> None:
 
 
 def _announce(stack: Stack) -> None:
-    click.echo(f"database  {stack.database_url}\nbroker    {stack.broker_url}\n\nTo use them in another terminal:\n")
-    click.echo(f"export SAGA_DATABASE_URL={stack.database_url}\nexport CELERY_BROKER_URL={stack.broker_url}\n")
+    database = stack.database_url.replace("+psycopg", "", 1)  # as psql takes it, too
+    click.echo(f"database  {database}\nbroker    {stack.broker_url}\n\nTo use them in another terminal:\n")
+    click.echo(f"export SAGA_DATABASE_URL={database}\nexport CELERY_BROKER_URL={stack.broker_url}\n")
 
 
 def _run(stack: Stack, app: str | None, concurrency: int, pool: str) -> None:

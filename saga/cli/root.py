@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from saga import __version__
 from saga.attempts import first_line
-from saga.cli.context import Context
+from saga.cli.context import AppNotLoaded, Context
 from saga.errors import SagaError
 
 SECTIONS = {
@@ -64,6 +64,8 @@ class Root(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
+        except AppNotLoaded as error:
+            raise click.UsageError(str(error)) from None
         except (SagaError, TimeoutError) as error:
             raise click.ClickException(str(error)) from None
         except (psycopg.Error, SQLAlchemyError) as error:

@@ -13,7 +13,7 @@ import click
 
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json
-from saga.cli.types import json_value, seconds, tags_of
+from saga.cli.types import json_object, key_text, seconds, tags_of
 from saga.errors import SagaCompensated, SagaStuck
 from saga.handle import Handle
 from saga.machine import State, Status
@@ -21,8 +21,13 @@ from saga.machine import State, Status
 
 @click.command("start")
 @click.argument("saga")
-@click.argument("input", metavar="JSON", type=json_value)
-@click.option("--key", help="An idempotency key: a second start under it returns the first one's saga.")
+@click.argument("input", metavar="JSON", type=json_object)
+@click.option(
+    "--key",
+    type=key_text,
+    metavar="TEXT",
+    help="An idempotency key: a second start under it returns the first one's saga.",
+)
 @click.option("--tag", "tags", multiple=True, metavar="K=V", help="To find it by; repeat it.")
 @click.option("--wait", type=seconds, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end, and print the results.")  # fmt: skip

@@ -36,6 +36,21 @@ def json_value(text: str) -> Any:
         raise click.BadParameter(f"that is not JSON: {error}") from None
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; ``-`` reads it from standard input."""
+    found = json_value(text)
+    if not isinstance(found, dict):
+        raise click.BadParameter('expected a JSON object of field names to values, such as \'{"sku": "A1"}\'')
+    return found
+
+
+def key_text(text: str) -> str:
+    """An idempotency key."""
+    if not 1 <= len(text) <= 500:
+        raise click.BadParameter("expected a text of 1 to 500 characters, such as order-1001")
+    return text
+
+
 def seconds(text: str) -> float:
     """A number of seconds; ``inf`` is no limit."""
     try:

@@ -200,6 +200,9 @@ def test_start_that_waits_exits_with_1_unless_it_completed(
     [
         (("start", "order", "{"), 2, "that is not JSON"),
         (("start", "order", "{}"), 1, "has no field 'sku'"),
+        (("start", "order", "[1]"), 2, "expected a JSON object"),
+        (("start", "order", "{}", "--key", ""), 2, "expected a text of 1 to 500 characters"),
+        (("start", "order", "{}", "--key", "x" * 501), 2, "expected a text of 1 to 500 characters"),
         (("start", "ordre", "{}"), 1, "did you mean 'order'?"),
         (("start", "order", "{}", "--wait", "soon"), 2, "expected seconds"),
         (("start", "order", "{}", "--tag", "a=b", "--tag", "c"), 2, "--tag expected"),
@@ -227,9 +230,9 @@ def test_a_mistake_is_one_clear_line_and_an_exit_code(run: Run, words: Sequence[
     ("app", "code", "error"),
     [
         (None, 2, "no Celery app is named"),
-        ("cli_nowhere", 1, "No module named 'cli_nowhere'"),
-        ("cli_broken", 1, "No module named 'a_module_that_is_not_there' ("),
-        ("cli_empty", 1, "expected a Celery app"),
+        ("cli_nowhere", 2, "No module named 'cli_nowhere'"),
+        ("cli_broken", 2, "No module named 'a_module_that_is_not_there' ("),
+        ("cli_empty", 2, "expected a Celery app"),
     ],
 )
 def test_an_app_that_cannot_be_loaded_is_named(run: Run, app: str | None, code: int, error: str) -> None:
@@ -752,7 +755,7 @@ def test_dev_starts_everything_and_leaves_nothing(shop: ModuleType, tmp_path: Pa
         assert dev.stdout.read().endswith("stopping\n")
 
     assert dev.returncode == 0
-    assert "export SAGA_DATABASE_URL=postgresql+psycopg://saga@127.0.0.1:" in printed
+    assert "export SAGA_DATABASE_URL=postgresql://saga@127.0.0.1:" in printed
     assert len(children) > 3
     deadline = time.monotonic() + 5
     while (left := [child for child in children if child.is_running()]) and time.monotonic() < deadline:

@@ -431,3 +431,61 @@ def test_a_binding_error_names_the_parameter_and_never_shows_the_value(annotatio
     assert text.startswith("parameter 'payment' of shop.ship: the stored value does not fit: ")
     assert "4111" not in text
     assert caught.value.__cause__ is None
+
+
+# --- an input without a type ------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_field_of_an_untyped_input_is_refused_with_the_step():
+    def ship(sku: str, quantity: int): ...
+
+    text = refused(ship, {"sku": "A1", "quantity": "lots"})
+    assert text.startswith("saga 'place_order': the input does not fit: 'quantity', which step 'subject' takes: ")
+    assert "lots" not in text
+
+
+def test_a_mistyped_field_that_only_a_compensation_takes_is_refused():
+    def recall(reason: int): ...
+
+    assert "'reason', which step 'subject' takes: " in refused(ship, {"reason": "why"}, compensate=task_of(recall))
+
+
+def test_a_mistyped_part_of_a_field_is_refused_and_a_missing_one_too():
+    def ship(to: int): ...
+
+    bind = {"to": "input.customer.number"}
+    assert "'customer.number', which step 'subject' takes: " in refused(ship, {"customer": {"number": "x"}}, bind=bind)
+    assert "takes: there is no 'number' in it" in refused(ship, {"customer": {}}, bind=bind)
+
+
+def test_a_whole_input_that_a_step_wants_as_a_model_is_checked():
+    def ship(input: Customer): ...
+
+    assert "'input', which step 'subject' takes: email: Field required" in refused(ship, {"vip": True})
+
+
+def test_a_field_that_a_step_can_do_without_may_be_missing_but_not_mistyped():
+    def ship(quantity: int = 1): ...
+
+    assert read_input(saga_of(ship), {}, LIMIT).stored == {}
+    assert "'quantity', which step 'subject' takes" in refused(ship, {"quantity": "lots"})
+
+
+def test_a_field_that_fits_is_stored_as_it_was_given():
+    def ship(price: Decimal, when: datetime | None, sku): ...
+
+    given = {"price": "1.50", "when": None, "sku": 5, "more": 1}
+    assert read_input(saga_of(ship), given, LIMIT).stored == given
+
+
+def test_a_field_of_the_name_of_a_step_is_refused():
+    assert refused(ship, {"subject": 1}) == (
+        "saga 'place_order': the input has a field of the same name as step 'subject'; rename one of them"
+    )
+
+
+def test_an_input_that_holds_a_set_is_stored_and_compared_in_one_order():
+    def ship(codes: set[str]): ...
+
+    found = read_input(saga_of(ship), {"codes": {"c", "a", "b"}}, LIMIT)
+    assert found.stored == found.original == {"codes": ["a", "b", "c"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,26 @@ def test_a_saga_may_be_registered_twice_but_not_two_of_one_name():
     saga = order()
     catalog = catalog_of(saga, saga)
     with pytest.raises(DefinitionError, match="'place_order': another definition of that name is registered"):
-        catalog.add(order())
+        catalog.add(Saga("place_order", Step(pay, compensate=refund)))
+
+
+def test_an_equal_definition_takes_the_place_of_the_registered_one():
+    old, new = order(), order()
+    catalog = catalog_of(old)
+    catalog.queue(old, "tip", False)
+    catalog.add(new)
+    assert catalog.get("place_order") is catalog.named(old) is catalog.by_fingerprint(old.outline.fingerprint) is new
+    assert list(catalog) == [new]
+
+
+def test_a_definition_that_is_registered_again_brings_its_own_queues():
+    catalog = catalog_of(order())
+    assert catalog.queue(order(), "pay", False) == "routed shop.pay"
+    slower = Saga(
+        "place_order", Step(pay, compensate=refund, queue="slow"), Step(pay, name="tip", compensate=None, queue="slow")
+    )
+    catalog.add(slower)
+    assert catalog.queue(slower, "pay", False) == "slow"
 
 
 def test_only_a_saga_can_be_registered():
@@ -75,9 +95,15 @@ def test_an_unknown_name_far_from_all_is_refused_with_all():
         catalog_of().named("zzz")
 
 
-def test_a_definition_that_is_not_the_registered_one_is_unknown():
+def test_a_definition_of_another_structure_than_the_registered_one_is_unknown():
     with pytest.raises(UnknownSaga):
-        catalog_of(order()).named(order())
+        catalog_of(order()).named(Saga("place_order", Step(pay, compensate=refund)))
+
+
+@pytest.mark.parametrize("what", [None, 5, pay], ids=["None", "5", "a task"])
+def test_what_is_neither_a_saga_nor_a_name_is_refused(what: Any):
+    with pytest.raises(UnknownSaga, match=r"expected a Saga or the name of one, got .*start\('place_order', \.\.\.\)"):
+        catalog_of(order()).named(what)
 
 
 def test_a_steps_queue_is_its_own_or_its_tasks_route():

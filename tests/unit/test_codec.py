@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import typing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +18,17 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, Secret, SecretBytes, SecretStr, ValidationError, computed_field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+    computed_field,
+)
 from typing_extensions import TypedDict
 
 from saga.codec import (
@@ -338,3 +351,74 @@ def test_json_survives_or_is_refused_for_what_postgres_cannot_store(value):
 @given(st.text())
 def test_clean_text_can_always_be_stored(text):
     dumps(clean_text(text))
+
+
+class Basket(BaseModel):
+    codes: set[str]
+
+
+class Bag(RootModel[frozenset[str]]):
+    pass
+
+
+@dataclass
+class Crate:
+    codes: frozenset[str]
+
+
+WORDS = ["pear", "apple", "fig", "plum", "date", "kiwi", "lime", "nut"]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (set(WORDS), Any),
+        (frozenset(WORDS), frozenset[str]),
+        (Bag(frozenset(WORDS)), Any),
+    ],
+    ids=["set", "frozenset", "model"],
+)
+def test_a_set_is_a_sorted_list(value: Any, annotation: Any):
+    assert encode(value, annotation) == sorted(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        ({"more": [{"codes": set(WORDS)}]}, Any),
+        ({"more": [Basket(codes=set(WORDS))]}, Any),
+        ({"more": (Crate(frozenset(WORDS)),)}, dict[str, tuple[Crate, ...]]),
+        ({"more": [Basket(codes=set(WORDS))]}, dict[str, list[Basket]]),
+    ],
+    ids=["plain", "model", "dataclass", "typed"],
+)
+@pytest.mark.parametrize("as_given", [False, True])
+def test_a_set_within_is_a_sorted_list(value: Any, annotation: Any, as_given: bool):
+    assert encode(value, annotation, as_given=as_given) == {"more": [{"codes": sorted(WORDS)}]}
+
+
+def test_sets_of_sets_and_of_mixed_values_have_one_order():
+    assert encode({frozenset({"b", "a"}), frozenset({"c", "a"})}) == [["a", "b"], ["a", "c"]]
+    assert encode({10, 9, "b", None}) == encode({None, "b", 9, 10})
+
+
+def test_a_list_and_a_tuple_keep_their_order():
+    assert encode({"a": ["c", "b"], 5: ("b", "a"), "s": {("b", "a")}}) == {
+        "a": ["c", "b"],
+        "5": ["b", "a"],
+        "s": [["b", "a"]],
+    }
+
+
+def test_equal_sets_have_one_digest_whatever_the_hash_seed():
+    program = f"from saga.codec import digest, encode; print(digest(encode({{'codes': set({WORDS})}})))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(found) == 1

@@ -345,6 +345,50 @@ REFUSED: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: Saga("place_order", Step(reserve, compensate=release, compensate_retry=None)),  # type: ignore[arg-type]
         ["'place_order'", "'reserve'", "compensate_retry=None", "expected a Retry"],
     ),
+    "a signature": (
+        lambda: Saga("place_order", nothing_to_undo(reserve.s())),
+        ["'place_order'", "task=shop.reserve()", "is a signature, not a Celery task", "without .s()"],
+    ),
+    "a signature of a compensation": (
+        lambda: Saga("place_order", Step(reserve, compensate=release.s())),
+        ["'place_order'", "'reserve'", "compensate=shop.release()", "not a Celery task", "without .s()"],
+    ),
+    "the name of a task": (
+        lambda: Saga("place_order", nothing_to_undo("shop.reserve")),
+        ["'place_order'", "task='shop.reserve' is not a Celery task", "@app.task"],
+    ),
+    "a pivot that is a text": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, pivot="no")),
+        ["'place_order', step 'reserve'", "pivot='no' expected True or False"],
+    ),
+    "a transactional that is a number": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, transactional=1)),
+        ["'place_order', step 'reserve'", "transactional=1 expected True or False"],
+    ),
+    "a queue that is a number": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, queue=5)),
+        ["'place_order', step 'reserve'", "queue=5 expected the name of a queue"],
+    ),
+    "a queue without a name": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, queue="")),
+        ["'place_order', step 'reserve'", "queue='' expected the name of a queue"],
+    ),
+    "a priority that is too high": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, priority=256)),
+        ["'place_order', step 'reserve'", "priority=256 expected a whole number from 0 to 255"],
+    ),
+    "a priority that is a truth": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, priority=True)),
+        ["'place_order', step 'reserve'", "priority=True expected a whole number from 0 to 255"],
+    ),
+    "a bind that is a list": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, bind=["x"])),
+        ["'place_order', step 'reserve'", "bind=['x'] expected a mapping of parameters to sources"],
+    ),
+    "a bind whose parameter is a number": (
+        lambda: Saga("place_order", nothing_to_undo(reserve, bind={1: "input.x"})),
+        ["'place_order', step 'reserve'", "expected a mapping of parameters to sources"],
+    ),
     "a timeout in seconds": (
         lambda: Saga("place_order", nothing_to_undo(reserve, timeout=30)),
         ["'place_order'", "'reserve'", "timeout=30", "timedelta(seconds=30)"],
@@ -587,3 +631,58 @@ def test_a_difference_tells_more_than_one_change():
         "step 'b' is gone",
         "step 'c' is new",
     ]
+
+
+# --- definitions are values -------------------------------------------------------------------------------------------
+
+
+def value_of(**options: Any) -> Saga:
+    return Saga(
+        "place_order",
+        Step(reserve, compensate=release, **options),
+        Parallel(Step(charge, compensate=refund, bind={}), [nothing_to_undo(notify)]),
+    )
+
+
+def test_definitions_that_are_made_alike_are_equal():
+    assert value_of() == value_of()
+    assert {value_of(), value_of()} == {value_of()}
+    assert value_of().items == value_of().items
+    assert hash(value_of().items) == hash(value_of().items)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"queue": "slow"}, {"timeout": timedelta(seconds=3)}, {"retry": Retry.none()}, {"transactional": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_definitions_that_differ_in_anything_are_not_equal(options: dict[str, Any]):
+    assert value_of(**options) == value_of(**options)
+    assert value_of() != value_of(**options)
+    assert value_of() != "place_order"
+
+
+@pytest.mark.parametrize("what", [value_of(), Parallel(nothing_to_undo(reserve)), nothing_to_undo(reserve)], ids=type)
+@pytest.mark.parametrize("name", ["name", "branches", "task", "anything"])
+def test_a_definition_cannot_be_changed(what: Any, name: str):
+    with pytest.raises((AttributeError, TypeError)):
+        setattr(what, name, None)
+    with pytest.raises((AttributeError, TypeError)):
+        delattr(what, name)
+
+
+def test_what_a_definition_was_made_of_can_be_changed_without_changing_it():
+    bind, branch = {}, [nothing_to_undo(reserve)]
+    step, parallel = nothing_to_undo(reserve, bind=bind), Parallel(branch)
+    bind["sku"] = "input.sku"
+    branch.clear()
+    assert step.bind == {}
+    assert parallel == Parallel([nothing_to_undo(reserve)])
+    with pytest.raises(TypeError):
+        value_of().actions["other"] = None  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_in_place_of_a_step_is_refused_with_the_names_of_its_steps(kind: Any):
+    text = refused(lambda: Saga("place_order", kind([nothing_to_undo(reserve), nothing_to_undo(charge)])))
+    assert f"expected a Step or a Parallel, got a {kind.__name__} of 'reserve', 'charge'; a list forms a branch" in text

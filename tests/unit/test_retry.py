@@ -23,7 +23,7 @@ from tenacity import (
     wait_random,
 )
 
-from saga.errors import StepTimeout, WorkerLost
+from saga.errors import DefinitionError, StepTimeout, WorkerLost
 from saga.retry import Retry
 
 BROKEN = ValueError("it broke")
@@ -107,6 +107,27 @@ def test_a_lost_worker_and_a_timeout_are_retried_whatever_the_policy_says_of_exc
     assert retry.next_wait(error, 2, 0) is None
 
 
+def _made() -> list[Retry]:
+    return [
+        Retry(),
+        Retry.none(),
+        Retry.persistent(),
+        Retry.forever(),
+        Retry(stop=stop_after_attempt(4)),
+        Retry(wait=wait_fixed(1) + wait_random(0, 3)),
+        Retry(retry=retry_if_not_exception_type(TypeError) & retry_if_exception_message(match="it")),
+        Retry(retry=retry_if_not_exception_type(ValueError) & retry_if_exception_message(match="it")),
+    ]
+
+
+def test_policies_are_equal_when_their_strategies_are_made_alike():
+    first, second = _made(), _made()
+    for index, retry in enumerate(first):
+        assert [other == retry for other in second] == [place == index for place in range(len(second))]
+        assert hash(retry) == hash(second[index])
+    assert Retry() != "Retry()"
+
+
 def test_one_policy_serves_many_steps_at_once():
     retry = Retry(stop=stop_after_attempt(2), wait=wait_fixed(1))
     assert [retry.next_wait(BROKEN, number, 0) for number in (1, 2, 1, 2)] == [1, None, 1, None]
@@ -123,9 +144,8 @@ def test_a_wait_is_ten_years_at_most(seconds: float):
 
 @pytest.mark.parametrize("options", [{"stop": 5}, {"wait": 30}, {"retry": "never"}, {"stop": None}])
 def test_what_is_no_strategy_is_refused_with_an_example(options: dict[str, Any]):
-    with pytest.raises(
-        TypeError, match=rf"Retry\({next(iter(options))}=\.\.\.\) expected a tenacity strategy"
-    ) as caught:
+    expected = rf"Retry\({next(iter(options))}=\.\.\.\) expected a tenacity strategy"
+    with pytest.raises(DefinitionError, match=expected) as caught:
         Retry(**options)
     assert "stop_after_attempt(5)" in str(caught.value)
 

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy
+from pydantic import BaseModel
 
 from saga.definition import Saga, Step
 from saga.errors import InputError
-from saga.starting import order
+from saga.starting import Starter, order
 
 from .helpers import task_of
 
@@ -22,8 +24,12 @@ SAGA = Saga("place_order", Step(reserve, compensate=None))
 
 
 def started_with(**given: Any) -> Any:
-    options: dict[str, Any] = {"input": None, "key": None, "tags": None, "delay": None, "deadline": None}
-    return order(SAGA, **(options | given), priority=None, limit=1000).started
+    return order_of(**given).started
+
+
+def order_of(**given: Any) -> Any:
+    options: dict[str, Any] = dict.fromkeys(("input", "key", "tags", "delay", "deadline", "priority"))
+    return order(SAGA, **(options | given), limit=1000)
 
 
 @pytest.mark.parametrize("name", ["delay", "deadline"])
@@ -50,3 +56,57 @@ def test_a_delay_or_a_deadline_that_is_no_time_or_too_far_away_is_refused(name: 
 def test_a_key_that_is_no_text_of_fitting_length_is_refused(key: Any):
     with pytest.raises(InputError, match="expected a text of 1 to 500 characters"):
         started_with(key=key)
+
+
+@pytest.mark.parametrize("priority", [None, 0, 9, 255])
+def test_a_priority_is_a_byte_or_nothing(priority: Any):
+    assert started_with(priority=priority).priority == priority
+
+
+@pytest.mark.parametrize("priority", [-1, 256, True, "high", 1.5, 10**30], ids=str)
+def test_a_priority_that_is_none_is_refused(priority: Any):
+    with pytest.raises(InputError, match=r"^saga 'place_order': priority=.* expected a whole number from 0 to 255"):
+        started_with(priority=priority)
+
+
+@pytest.mark.parametrize("tags", [{"a": object()}, ["\x00"], [float("nan")], {"\ud800"}], ids=repr)
+def test_tags_that_cannot_be_stored_are_refused(tags: Any):
+    with pytest.raises(InputError, match=r"^saga 'place_order': the tags cannot be stored: "):
+        order_of(tags=tags)
+
+
+def test_tags_in_a_set_are_stored_as_a_list_in_one_order():
+    assert order_of(tags={"eu", "b2b", "vip"}).tags == ["b2b", "eu", "vip"]
+
+
+class Line(BaseModel):
+    sku: str
+    quantity: int = 1
+
+
+class Cart(BaseModel):
+    lines: list[Line]
+    gift: bool = False
+
+
+def hash_of(given: Any) -> str:
+    saga = Saga("buy", Step(reserve, compensate=None), input=Cart)
+    return order(saga, given, None, None, None, None, None, 1000).hash
+
+
+def test_a_model_and_the_mapping_it_was_made_from_are_the_same_input_as_given():
+    given = {"lines": [{"sku": "A1"}]}
+    assert hash_of(Cart(lines=[Line(sku="A1")])) == hash_of(Cart.model_validate(given)) == hash_of(given)
+
+
+def test_a_field_that_was_set_to_its_default_was_given():
+    assert hash_of(Cart(lines=[Line(sku="A1", quantity=1)])) == hash_of({"lines": [{"sku": "A1", "quantity": 1}]})
+    assert hash_of(Cart(lines=[Line(sku="A1", quantity=1)])) != hash_of({"lines": [{"sku": "A1"}]})
+
+
+@pytest.mark.parametrize("connection", [sqlalchemy.create_engine("sqlite://"), "postgresql://", object()], ids=type)
+def test_what_is_no_connection_is_refused(connection: Any):
+    with pytest.raises(
+        InputError, match="expected a SQLAlchemy Session or Connection, a psycopg 3 connection, or Django"
+    ):
+        Starter(None, 1.0).open_within(connection, [order_of()])  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, NewType
+from uuid import UUID
 
 import pytest
 from celery import shared_task
@@ -552,3 +553,23 @@ def test_the_fields_of_each_kind_of_type_are_known():
     assert fields_of(OrderDict) == {"sku": str, "quantity": int, "customer": Customer}
     assert fields_of(dict[str, int]) is None
     assert fields_of(OrderRecord("A1", 1, Customer(email="", number=1))) is None
+
+
+@pytest.mark.parametrize("word", ["error", "idempotency_key", "action_key"])
+@pytest.mark.parametrize("annotation", [Exception, int, UUID, list[str], int | None], ids=str)
+def test_a_word_that_is_a_text_cannot_be_wanted_as_anything_else(word: str, annotation: Any):
+    def cancel(subject): ...
+
+    cancel.__annotations__["subject"] = annotation
+    text = refused(lambda: saga_undoing(cancel, compensate_bind={"subject": word}))
+    assert f"parameter 'subject': `{word}` is a text: annotate it str" in text
+
+
+@pytest.mark.parametrize(
+    "annotation", [str, str | None, Annotated[str, "why"], Any, object, NewType("Key", str)], ids=str
+)
+def test_a_word_that_is_a_text_may_be_wanted_as_one(annotation: Any):
+    def cancel(error): ...
+
+    cancel.__annotations__["error"] = annotation
+    assert saga_undoing(cancel)

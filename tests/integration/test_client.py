@@ -1,0 +1,144 @@
+"""What a client gives is checked before the database sees it, and definitions and inputs are compared by value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy
+from celery import Celery
+from sqlalchemy.orm import Session
+
+from saga import InputError, NotAllowed, Orchestrator, Saga, Step
+from saga.errors import DefinitionError, KeyConflict, SagaStuck, UnknownSaga
+from saga.outcome import Failure
+from saga.retry import Retry
+
+from .conftest import SEQUENCE, Bench, act, always, step
+
+
+def test_a_set_in_the_input_starts_the_same_saga_again_under_its_key(bench: Bench) -> None:
+    words = ["pear", "apple", "fig", "plum", "date"]
+    first = bench.orchestrator.start(SEQUENCE, {"codes": set(words)}, key="k")
+
+    assert bench.orchestrator.start(SEQUENCE, {"codes": {*words, "fig"}}, key="k") == first
+    assert bench.orchestrator.start(SEQUENCE, {"codes": sorted(words)}, key="k") == first
+    assert first.replay().input == {"codes": sorted(words)}
+    with pytest.raises(KeyConflict):
+        bench.orchestrator.start(SEQUENCE, {"codes": {"pear"}}, key="k")
+
+
+def test_an_equal_definition_starts_the_registered_one(bench: Bench) -> None:
+    equal = Saga("sequence", *map(step, "abcd"))
+
+    assert bench.orchestrator.start(equal).name == "sequence"
+    bench.orchestrator.register(equal)
+    assert bench.orchestrator.sagas[0] is equal
+    assert bench.orchestrator.start(SEQUENCE).name == "sequence"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"limit": -1}, r"find\(limit=-1\) expected a whole number"),
+        ({"limit": "5"}, r"find\(limit='5'\) expected a whole number"),
+        ({"limit": True}, r"find\(limit=True\) expected a whole number"),
+        ({"limit": None}, r"find\(limit=None\) expected a whole number"),
+        ({"limit": 10**20}, "expected a whole number"),
+        ({"key": 5}, r"find\(key=5\) expected a text"),
+        ({"key": "a\x00"}, "expected a text"),
+        ({"saga": 5}, r"find\(saga=5\) expected a Saga or the name of one"),
+        ({"saga": "a\x00"}, "expected a Saga or the name of one"),
+        ({"since": "yesterday"}, r"find\(since='yesterday'\) expected a datetime"),
+        ({"until": 5}, r"find\(until=5\) expected a datetime"),
+        ({"status": 5}, "status=5 expected one of running"),
+        ({"status": "lost"}, "status='lost' expected one of running"),
+        ({"tags": [object()]}, "find: the tags cannot be stored"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_found_by_is_refused_and_named(bench: Bench, given: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        bench.orchestrator.find(**given)
+
+
+@pytest.mark.parametrize("until", ["x", -1, True, 1.5, 10**20], ids=str)
+def test_a_replay_until_what_is_no_entry_is_refused(bench: Bench, until: Any) -> None:
+    with pytest.raises(InputError, match=r"replay\(until=.*\) expected the number of an entry"):
+        bench.start().replay(until)
+
+
+@pytest.mark.parametrize("given", ["a\x00b\ud800", 5, ValueError("no"), "x" * 10_000], ids=lambda given: str(given)[:5])
+def test_who_and_why_are_made_fit_for_the_log(bench: Bench, given: Any) -> None:
+    handle = bench.start()
+    handle.pause(given, by=given)
+
+    event: Any = handle.log()[-1].event
+    assert isinstance(event.by, str)
+    assert event.by == event.reason
+    assert str(given).replace("\x00", "\\x00").replace("\ud800", "\\ud800")[:4000] in event.by
+
+
+@pytest.mark.parametrize("isolation", ["engine", "connection", "session"])
+def test_a_start_within_a_connection_that_commits_each_statement_is_refused(bench: Bench, isolation: str) -> None:
+    url = bench.url.replace("postgresql:", "postgresql+psycopg:")
+    engine = sqlalchemy.create_engine(url, **({} if isolation == "connection" else {"isolation_level": "AUTOCOMMIT"}))
+    with engine.connect() as connection:
+        given: Any = (
+            connection.execution_options(isolation_level="AUTOCOMMIT") if isolation == "connection" else connection
+        )
+        with pytest.raises(InputError, match=r"commits each statement .* give one with a transaction"):
+            bench.orchestrator.start(SEQUENCE, connection=Session(given) if isolation == "session" else given)
+    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        handle = bench.orchestrator.start(SEQUENCE, connection=connection)
+    engine.dispose()
+    assert bench.orchestrator.find() == [handle]
+
+
+def test_a_start_within_an_engine_is_refused(bench: Bench) -> None:
+    with pytest.raises(InputError, match=r"connection=Engine.* expected a SQLAlchemy Session or Connection"):
+        bench.orchestrator.start(SEQUENCE, connection=bench.orchestrator.database.engine)
+
+
+def test_what_is_no_saga_cannot_be_started(bench: Bench) -> None:
+    with pytest.raises(UnknownSaga, match="expected a Saga or the name of one, got None"):
+        bench.orchestrator.start(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="priority=256"):
+        bench.orchestrator.start(SEQUENCE, priority=256)
+
+
+@pytest.mark.parametrize("app", ["shop", 5, SEQUENCE], ids=["text", "number", "saga"])
+def test_what_is_no_app_is_refused(app: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"Orchestrator\(.*\) expected a Celery app"):
+        Orchestrator(app)
+
+
+@pytest.mark.parametrize("sagas", [SEQUENCE, "sequence", 5, ["sequence"]], ids=["saga", "text", "number", "texts"])
+def test_what_is_no_list_of_sagas_is_refused(sagas: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"sagas=\["):
+        Orchestrator(Celery("none", set_as_current=False), sagas=sagas)
+
+
+def test_a_step_that_is_not_there_is_not_skipped_and_the_status_named(bench: Bench) -> None:
+    with pytest.raises(NotAllowed, match="is running and has no step 'no-such-step'; it has a, b, c, d"):
+        bench.start().skip("no-such-step")
+
+
+def test_a_saga_whose_pivot_is_in_doubt_may_be_cancelled_and_says_so(bench: Bench) -> None:
+    once = Saga("once", Step(act, name="a", retry=Retry.none(), pivot=True))
+    bench.orchestrator.register(once)
+    handle = bench.orchestrator.start(once)
+    worker = bench.worker()
+    worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("no answer")), always)
+
+    with pytest.raises(
+        SagaStuck, match=r"pivot in doubt.*; see `saga show .*`, then `saga retry`, .* or `saga cancel`$"
+    ):
+        handle.result(10)
+    assert handle.cancel()
+
+
+def test_any_other_stuck_saga_is_retried_or_skipped() -> None:
+    error = SagaStuck("ID", "undo of a failed: no answer")
+
+    assert str(error).endswith("; see `saga show ID`, then `saga retry` or `saga skip`")
