@@ -204,6 +204,7 @@ class State:
         open: how many actions have an attempt that runs or is undecided.
         done: how many actions are settled.
         owed: how many undos are not settled.
+        decided: what ``decide`` made of it, kept until the next entry.
     """
 
     steps: dict[str, StepState]
@@ -225,6 +226,7 @@ class State:
     deadline: datetime | None = None
     deadline_wait: float | None = None
     priority: int | None = None
+    decided: tuple[Command, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> Status:
@@ -288,6 +290,7 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
 
 def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
     """Take entries into a state that nobody else has seen."""
+    state.decided = None
     for entry in entries:
         _apply(outline, state, entry)
         state.seq, state.at = entry.seq, entry.at
@@ -295,7 +298,12 @@ def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
 
 def decide(definition: Defined, state: State) -> tuple[Command, ...]:
     """What is to be done next: at most one command for each lane, none for one that waits for others."""
-    outline = definition.outline
+    if state.decided is None:
+        state.decided = _decide(definition.outline, state)
+    return state.decided
+
+
+def _decide(outline: Outline, state: State) -> tuple[Command, ...]:
     if state.status.terminal:
         return ()
     if state.rolling_back and state.open:

@@ -27,7 +27,7 @@ logger = logging.getLogger("saga")
 RUN = "saga.run"
 PING = "saga.ping"
 _CAPACITY = 10_000
-_LINGER = 0.008
+_LINGER = 0.015
 _GATHERED = 256
 _TOGETHER = 16
 

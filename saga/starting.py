@@ -123,6 +123,9 @@ def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
     return float(seconds)
 
 
+_Owed = tuple[Sequence[Order], Sequence[Opened], Sequence[Dispatch]]
+
+
 class Starter:
     """Opens sagas in the log."""
 
@@ -168,13 +171,18 @@ class Starter:
         with _busy_keys(orders):
             opened, messages = self._open_batch(nested, orders, sent=session is not None)
         if session is not None:
-            event.listen(session, "after_commit", lambda _: self._after_commit(orders, opened, messages), once=True)
+            owed: list[_Owed] = [(orders, opened, messages)]
+            event.listen(session, "after_commit", lambda _: self._after_commit(owed))
         return opened
 
-    def _after_commit(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
-        """Follow up on what was committed: the start may have been rolled back, alone or with all before it."""
+    def _after_commit(self, owed: list[_Owed]) -> None:
+        """Follow up, once, on what is committed: this may be a savepoint's end, and the start may be rolled back yet."""
+        if not owed:
+            return
+        orders, opened, messages = owed[0]
         with contextlib.suppress(*Unreachable), self._own_link() as link:
             if log.read_statuses(link, [found.id for found in opened]):
+                owed.clear()
                 self._follow_up(orders, opened, messages)
 
     def _follow_up(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
