@@ -19,7 +19,6 @@ from saga.errors import (
     WorkerLost,
 )
 from saga.handle import Handle
-from saga.machine import State, Status, StepState, StepStatus
 from saga.orchestrator import Orchestrator
 from saga.retry import Retry
 from saga.signals import (
@@ -31,6 +30,7 @@ from saga.signals import (
     step_failed,
     step_succeeded,
 )
+from saga.state import State, Status, StepState, StepStatus
 from saga.wiring import Value
 
 __version__ = "0.1.0"

@@ -29,10 +29,11 @@ from saga.events import (
     Event,
     LateResult,
 )
-from saga.machine import State, StepStatus, Track, decide, failure_outcome, replay
+from saga.machine import decide, failure_outcome, replay
 from saga.outcome import Failure, Interruption, Outcome, Success
 from saga.outline import Outline
 from saga.retry import LONGEST
+from saga.state import State, StepStatus, Track
 
 logger = logging.getLogger("saga")
 

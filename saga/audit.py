@@ -15,8 +15,9 @@ from saga.engine import Engine
 from saga.errors import CorruptLog
 from saga.events import Entry
 from saga.log import Header, NewStatus
-from saga.machine import State, replay
+from saga.machine import replay
 from saga.outline import Outline
+from saga.state import State
 
 _PAGE = 500
 

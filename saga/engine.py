@@ -26,9 +26,11 @@ from saga.definition import Saga
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
 from saga.log import NewStatus
-from saga.machine import State, check, decide, extend, replay
+from saga.machine import decide, extend, replay
 from saga.outline import Outline
+from saga.permission import check
 from saga.plan import dispatches, next_inline, plan
+from saga.state import State
 from saga.work import Changes, Dispatch
 
 Unreachable = (psycopg.Error, DBAPIError, DatabaseNotReady)

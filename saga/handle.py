@@ -26,7 +26,8 @@ from saga.events import (
     StepSkipped,
 )
 from saga.log import Header
-from saga.machine import State, Status, StepState, replay
+from saga.machine import replay
+from saga.state import State, Status, StepState
 from saga.waiter import Waiter
 
 _CANCEL_PATIENCE = 30.0

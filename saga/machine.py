@@ -26,13 +26,10 @@ the definition. It stays so, also while the saga is paused or rolls back, until 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
-from saga.errors import NotAllowed
 from saga.events import (
     AttemptEvent,
     AttemptFailed,
@@ -54,37 +51,7 @@ from saga.events import (
     StepSkipped,
 )
 from saga.outline import DEADLINE, Fork, Lane, Outline, StepOutline
-
-
-class Status(StrEnum):
-    """Where a saga stands."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPENSATING = "compensating"
-    COMPLETED = "completed"
-    COMPENSATED = "compensated"
-    STUCK = "stuck"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether nothing will happen any more, unless an operator asks for it."""
-        return self in (Status.COMPLETED, Status.COMPENSATED)
-
-
-class StepStatus(StrEnum):
-    """Where a step's action stands, or its undo."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    WAITING = "waiting"
-    UNDECIDED = "undecided"
-    SUCCEEDED = "succeeded"
-    ABORTED = "aborted"
-    UNKNOWN = "unknown"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
+from saga.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 
 _P, _R, _W, _U = StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.UNDECIDED
 
@@ -122,149 +89,7 @@ TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
 """Status and what happens, to the next status. A waiting track loses its hold that way; only
 after an interruption does an undecided one start again without its policy. Skips and requested retries reach ended tracks only where stuck."""
 
-
-@dataclass(frozen=True)
-class Track:
-    """How far an action or an undo has come.
-
-    Attributes:
-        status: where it stands.
-        attempts: how many were started; the number of the latest.
-        result: what it returned, as JSON.
-        error: what ended the latest failed attempt, in words.
-        due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
-        deadline: when the open attempt is over.
-        began: when the first attempt of the present budget started.
-        uncounted: attempts outside the present budget.
-        losses: how many attempts ended with their worker.
-        certain: no attempt that is over can have had an effect.
-        held: a worker keeps the lane while it waits.
-        ended: what ended the attempt of an undecided track: ``timed out``, ``lost`` or ``interrupted``.
-    """
-
-    status: StepStatus = StepStatus.PENDING
-    attempts: int = 0
-    result: Any = None
-    error: str | None = None
-    due: datetime | None = None
-    wait: float | None = None
-    deadline: datetime | None = None
-    began: datetime | None = None
-    uncounted: int = 0
-    losses: int = 0
-    certain: bool = True
-    held: bool = False
-    ended: str = ""
-    worker: int | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether it was done, by a worker or by hand."""
-        return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
-
-    @property
-    def open(self) -> bool:
-        """Whether an attempt runs, or ended without a word on what follows."""
-        return self.status is StepStatus.RUNNING or self.status is StepStatus.UNDECIDED
-
-    @property
-    def over(self) -> bool:
-        """Whether it failed for good."""
-        return self.status in (StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED)
-
-
-@dataclass(frozen=True)
-class StepState(Track):
-    """How far a step has come: its action's track, and in ``undo`` its undo's, once it owes one."""
-
-    undo: Track | None = None
-    undo_later: bool = True
-
-
-_NOTHING_YET = StepState()
-_FRESH = Track()
 _T = TypeVar("_T", bound=Track)
-
-
-@dataclass
-class State:
-    """What a log amounts to.
-
-    Attributes:
-        seq: the last entry it includes; ``at`` is when that was written.
-        input: the saga's input, as JSON.
-        steps: step name to how far it has come; only steps of this saga, in the order of definition.
-        rollback_reason: why it is rolled back.
-        stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
-        skipped: the steps whose undo was done by hand.
-        past_pivot: the pivot succeeded, so there is no way back.
-        cancel_reason: a request to cancel that waits for the pivot's outcome.
-        paused: nothing new starts.
-        rolling_back: it goes backward.
-        open: how many actions have an attempt that runs or is undecided.
-        done: how many actions are settled.
-        owed: how many undos are not settled.
-        decided: what ``decide`` made of it, kept until the next entry.
-    """
-
-    steps: dict[str, StepState]
-    seq: int = 0
-    at: datetime | None = None
-    input: Any = None
-    rollback_reason: str | None = None
-    stuck_on: dict[tuple[str, bool], str] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
-    past_pivot: bool = False
-    cancel_reason: str | None = None
-    paused: bool = False
-    rolling_back: bool = False
-    open: int = 0
-    done: int = 0
-    owed: int = 0
-    not_before: datetime | None = None
-    delay: float | None = None
-    deadline: datetime | None = None
-    deadline_wait: float | None = None
-    priority: int | None = None
-    decided: tuple[Command, ...] | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def status(self) -> Status:
-        """Where the saga stands."""
-        if self.stuck_on:
-            return Status.STUCK
-        if self.rolling_back and not self.open and not self.owed:
-            return Status.COMPENSATED
-        if not self.rolling_back and self.done == len(self.steps):
-            return Status.COMPLETED
-        if self.paused:
-            return Status.PAUSED
-        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
-
-    @property
-    def problem(self) -> str | None:
-        """What an operator has to settle, in words."""
-        return "; ".join(self.stuck_on.values()) or None
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is rolled back, else what it is stuck on."""
-        return self.rollback_reason or self.problem
-
-    def track(self, step: str, undo: bool) -> Track:
-        """The track of a step's action or undo."""
-        found = self.steps[step]
-        return (found.undo or _FRESH) if undo else found
-
-    def copy(self) -> State:
-        """A state that can go on without changing this one."""
-        new = object.__new__(State)
-        new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
-        return new
-
-    def results(self) -> dict[str, Any]:
-        """The results of the settled steps, as JSON."""
-        return {name: step.result for name, step in self.steps.items() if step.settled}
 
 
 class Defined(Protocol):
@@ -283,7 +108,7 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
         state: go on from here, if given; it is left as it is.
     """
     outline = definition.outline
-    state = state.copy() if state else State(dict.fromkeys(outline.steps, _NOTHING_YET))
+    state = state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET))
     extend(outline, state, entries)
     return state
 
@@ -322,22 +147,6 @@ def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
     if event.undo:
         return "failed"
     return "unknown" if effect or not state.steps[event.step].certain else "aborted"
-
-
-def check(saga: str, outline: Outline, state: State, request: Request) -> None:
-    """Whether an operator's request is allowed now.
-
-    Raises:
-        NotAllowed: it is not; the text names the saga's status.
-    """
-    problem = _objection(outline, state, request)
-    if problem:
-        raise NotAllowed(f"saga {saga} is {state.status}: {problem}")
-
-
-def pivot_in_doubt(outline: Outline, state: State) -> bool:
-    """Whether the saga is stuck because nobody knows if its pivot happened."""
-    return any(outline.steps[step].pivot and not undo for step, undo in state.stuck_on)
 
 
 # --- what is to be done -----------------------------------------------------------------------------------------------
@@ -567,15 +376,11 @@ def _give_up(outline: Outline, state: State, name: str) -> None:
 
 def _apply_retry(outline: Outline, state: State) -> None:
     for name, step in list(state.steps.items()):
-        if not state.rolling_back and _retriable(step, stuck=(name, False) in state.stuck_on):
+        if not state.rolling_back and (step.between_attempts or (name, False) in state.stuck_on):
             _set(outline, state, name, False, _fresh_budget(step))
-        if step.undo and _retriable(step.undo, stuck=(name, True) in state.stuck_on):
+        if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
             _set(outline, state, name, True, _fresh_budget(step.undo))
     state.stuck_on.clear()
-
-
-def _retriable(track: Track, *, stuck: bool) -> bool:
-    return stuck or (track.status in (StepStatus.WAITING, StepStatus.UNDECIDED) and not track.held)
 
 
 def _fresh_budget(track: _T) -> _T:
@@ -628,7 +433,7 @@ def _owe(outline: Outline, state: State, name: str) -> None:
     """Note the undo that a step owes now, if it owes one."""
     step = state.steps[name]
     if step.undo is None and outline.steps[name].compensate and _has_effect(step):
-        state.steps[name] = _evolve(step, undo=_FRESH)
+        state.steps[name] = _evolve(step, undo=FRESH)
         state.owed += 1
 
 
@@ -659,41 +464,3 @@ def _moment(at: datetime | None, seconds: float | None) -> tuple[datetime | None
 
 def _words(what: str, request: Request) -> str:
     return what + (f" by {request.by}" if request.by else "") + (f": {request.reason}" if request.reason else "")
-
-
-# --- what is allowed --------------------------------------------------------------------------------------------------
-
-
-def _objection(outline: Outline, state: State, request: Request) -> str | None:  # noqa: C901 - one for each request
-    status = state.status
-    if isinstance(request, CancelRequested):
-        if status not in (Status.RUNNING, Status.PAUSED) and not pivot_in_doubt(outline, state):
-            return "only a saga that runs, is paused or has its pivot in doubt can be cancelled"
-        if state.rolling_back:
-            return "it is rolling back, and a rollback cannot be cancelled"
-    elif isinstance(request, CompensateRequested):
-        if status is not Status.COMPLETED:
-            return "only a completed saga can be compensated; cancel one that still runs"
-        if state.past_pivot:
-            return "it is past its pivot, from where there is no way back"
-    elif isinstance(request, Paused):
-        if status not in (Status.RUNNING, Status.COMPENSATING):
-            return "only a saga that runs or compensates can be paused"
-    elif isinstance(request, Resumed):
-        if status is not Status.PAUSED:
-            return "only a paused saga can be resumed"
-    elif isinstance(request, RetryRequested):
-        return _objection_to_retry(state)
-    elif isinstance(request, StepSkipped) and (request.step, request.undo) not in state.stuck_on:
-        return f"only a stuck step can be skipped, and {request.step!r} is not"
-    return None
-
-
-def _objection_to_retry(state: State) -> str | None:
-    actions = [] if state.rolling_back else list[Track](state.steps.values())
-    tracks = actions + [step.undo for step in state.steps.values() if step.undo]
-    if state.stuck_on or any(_retriable(track, stuck=False) for track in tracks):
-        return None
-    if any(track.status is StepStatus.RUNNING or track.held for track in tracks):
-        return "an attempt is open; wait for its end"
-    return "nothing in it is stuck or waits for a retry"

@@ -21,10 +21,10 @@ from saga.definition import Saga
 from saga.engine import Engine
 from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound
 from saga.handle import Handle
-from saga.machine import Status
 from saga.publisher import Publisher
 from saga.relay import Relay
 from saga.starting import Duration, Order, Starter, order, tags_json
+from saga.state import Status
 from saga.tasks import WorkerHooks, register_tasks
 from saga.waiter import Waiter
 from saga.worker import Shutdown, Worker

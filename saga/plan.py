@@ -12,7 +12,7 @@ from uuid import UUID
 from saga.catalog import Catalog, watch
 from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.definition import Saga
-from saga.machine import State
+from saga.state import State
 from saga.work import Changes, Dispatch, Place
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from celery.utils.dispatch import Signal
 
 from saga.events import AttemptFailed, AttemptSucceeded, Event
-from saga.machine import State, Status
+from saga.state import State, Status
 
 saga_started = Signal(name="saga_started", providing_args={"saga_id"})
 step_succeeded = Signal(name="step_succeeded", providing_args={"saga_id", "step", "attempt"})

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from saga.machine import Status
+from saga.state import Status
 
 SCHEMA = "saga"
 """The schema these tables are declared in; another is set by ``saga_schema`` and put in its place when used."""

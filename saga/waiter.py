@@ -11,7 +11,7 @@ from uuid import UUID
 from saga import log
 from saga.database import Database
 from saga.engine import Unreachable
-from saga.machine import Status
+from saga.state import Status
 
 logger = logging.getLogger("saga")
 

@@ -15,7 +15,8 @@ import click
 from saga import signals
 from saga.cli.root import SECTIONS, saga
 from saga.config import Settings
-from saga.machine import TRANSITIONS, Status, StepStatus
+from saga.machine import TRANSITIONS
+from saga.state import Status, StepStatus
 from saga.wiring import RESERVED
 
 # --- what the code does not say in words ------------------------------------------------------------------------------

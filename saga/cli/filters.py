@@ -12,8 +12,8 @@ import click
 
 from saga.cli.types import tags_of, time
 from saga.handle import Handle
-from saga.machine import Status
 from saga.orchestrator import Orchestrator
+from saga.state import Status
 
 _PAGE = 200
 

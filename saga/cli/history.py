@@ -11,8 +11,9 @@ from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import entry_json, state_json
 from saga.events import Entry
-from saga.machine import State, StepState, replay
+from saga.machine import replay
 from saga.outline import Outline
+from saga.state import State, StepState
 
 
 @click.command("log")

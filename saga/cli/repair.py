@@ -18,8 +18,8 @@ from saga.cli.listing import print_sagas, read_problems
 from saga.cli.types import json_value
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
 from saga.handle import Handle
-from saga.machine import Status
 from saga.orchestrator import Orchestrator
+from saga.state import Status
 
 _PREVIEW = 20
 _COUNTED = 1000

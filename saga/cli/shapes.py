@@ -8,7 +8,7 @@ from uuid import UUID
 
 from saga.events import Entry
 from saga.log import Header
-from saga.machine import State, StepState, Track
+from saga.state import State, StepState, Track
 
 
 def header_json(header: Header, problem: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from saga.cli.lanes import lane_json, print_lanes, read_lanes
 from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import header_json, state_json
 from saga.log import Header
-from saga.machine import State, StepState
+from saga.state import State, StepState
 from saga.work import OpenLane
 
 

@@ -16,7 +16,7 @@ from saga.cli.output import json_option, print_json
 from saga.cli.types import json_object, key_text, seconds, tags_of
 from saga.errors import SagaCompensated, SagaStuck
 from saga.handle import Handle
-from saga.machine import State, Status
+from saga.state import State, Status
 
 
 @click.command("start")

@@ -29,8 +29,10 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import State, Status, StepState, Track, check, decide, failure_outcome, replay
+from saga.machine import decide, failure_outcome, replay
 from saga.outline import Outline
+from saga.permission import check
+from saga.state import State, Status, StepState, Track
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When every log of a test begins."""

@@ -38,7 +38,9 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import State, StepStatus, check, decide, failure_outcome, pivot_in_doubt, replay
+from saga.machine import decide, failure_outcome, replay
+from saga.permission import check, pivot_in_doubt
+from saga.state import State, StepStatus
 
 from .helpers import NOON, task_of
 

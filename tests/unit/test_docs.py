@@ -19,7 +19,8 @@ import saga
 from saga import signals
 from saga.cli.root import saga as command_line
 from saga.config import Settings
-from saga.machine import TRANSITIONS, Status
+from saga.machine import TRANSITIONS
+from saga.state import Status
 from saga.wiring import RESERVED
 
 ROOT = Path(__file__).parents[2]

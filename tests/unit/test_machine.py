@@ -28,7 +28,9 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import TRANSITIONS, State, Status, StepStatus, check, decide, pivot_in_doubt, replay
+from saga.machine import TRANSITIONS, decide, replay
+from saga.permission import check, pivot_in_doubt
+from saga.state import State, Status, StepStatus
 
 from .helpers import NOON, Log, fork, outline_of, step
 

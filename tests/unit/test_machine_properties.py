@@ -29,8 +29,9 @@ from saga.events import (
     entry_from_row,
     kind_of,
 )
-from saga.machine import State, Status, StepStatus, decide, replay
+from saga.machine import decide, replay
 from saga.outline import Outline
+from saga.state import State, Status, StepStatus
 
 from .simulation import World, open_actions, precedences, sagas, tapes, through_json
 

@@ -22,8 +22,9 @@ from saga.events import (
     Entry,
     SagaStarted,
 )
-from saga.machine import State, StepStatus, decide, replay
+from saga.machine import decide, replay
 from saga.plan import dispatches, next_inline, place_of, plan
+from saga.state import State, StepStatus
 from saga.work import Changes, Place
 
 from .helpers import NOON, Log, fork, task_of

@@ -1,0 +1,190 @@
+"""State: what a saga's log amounts to: where the saga stands, and how far each of its steps has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from saga.commands import Command
+
+
+class Status(StrEnum):
+    """Where a saga stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    STUCK = "stuck"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing will happen any more, unless an operator asks for it."""
+        return self in (Status.COMPLETED, Status.COMPENSATED)
+
+
+class StepStatus(StrEnum):
+    """Where a step's action stands, or its undo."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    UNDECIDED = "undecided"
+    SUCCEEDED = "succeeded"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Track:
+    """How far an action or an undo has come.
+
+    Attributes:
+        status: where it stands.
+        attempts: how many were started; the number of the latest.
+        result: what it returned, as JSON.
+        error: what ended the latest failed attempt, in words.
+        due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
+        deadline: when the open attempt is over.
+        began: when the first attempt of the present budget started.
+        uncounted: attempts outside the present budget.
+        losses: how many attempts ended with their worker.
+        certain: no attempt that is over can have had an effect.
+        held: a worker keeps the lane while it waits.
+        ended: what ended the attempt of an undecided track: ``timed out``, ``lost`` or ``interrupted``.
+    """
+
+    status: StepStatus = StepStatus.PENDING
+    attempts: int = 0
+    result: Any = None
+    error: str | None = None
+    due: datetime | None = None
+    wait: float | None = None
+    deadline: datetime | None = None
+    began: datetime | None = None
+    uncounted: int = 0
+    losses: int = 0
+    certain: bool = True
+    held: bool = False
+    ended: str = ""
+    worker: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was done, by a worker or by hand."""
+        return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
+
+    @property
+    def open(self) -> bool:
+        """Whether an attempt runs, or ended without a word on what follows."""
+        return self.status is StepStatus.RUNNING or self.status is StepStatus.UNDECIDED
+
+    @property
+    def between_attempts(self) -> bool:
+        """Whether it may have another attempt, and nobody holds it."""
+        return not self.held and self.status in (StepStatus.WAITING, StepStatus.UNDECIDED)
+
+    @property
+    def over(self) -> bool:
+        """Whether it failed for good."""
+        return self.status in (StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED)
+
+
+@dataclass(frozen=True)
+class StepState(Track):
+    """How far a step has come: its action's track, and in ``undo`` its undo's, once it owes one."""
+
+    undo: Track | None = None
+    undo_later: bool = True
+
+
+NOTHING_YET = StepState()
+"""A step that has not begun."""
+FRESH = Track()
+"""An undo that is owed and has not begun."""
+
+
+@dataclass
+class State:
+    """What a log amounts to.
+
+    Attributes:
+        seq: the last entry it includes; ``at`` is when that was written.
+        input: the saga's input, as JSON.
+        steps: step name to how far it has come; only steps of this saga, in the order of definition.
+        rollback_reason: why it is rolled back.
+        stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
+        skipped: the steps whose undo was done by hand.
+        past_pivot: the pivot succeeded, so there is no way back.
+        cancel_reason: a request to cancel that waits for the pivot's outcome.
+        paused: nothing new starts.
+        rolling_back: it goes backward.
+        open: how many actions have an attempt that runs or is undecided.
+        done: how many actions are settled.
+        owed: how many undos are not settled.
+        decided: what ``decide`` made of it, kept until the next entry.
+    """
+
+    steps: dict[str, StepState]
+    seq: int = 0
+    at: datetime | None = None
+    input: Any = None
+    rollback_reason: str | None = None
+    stuck_on: dict[tuple[str, bool], str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    past_pivot: bool = False
+    cancel_reason: str | None = None
+    paused: bool = False
+    rolling_back: bool = False
+    open: int = 0
+    done: int = 0
+    owed: int = 0
+    not_before: datetime | None = None
+    delay: float | None = None
+    deadline: datetime | None = None
+    deadline_wait: float | None = None
+    priority: int | None = None
+    decided: tuple[Command, ...] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def status(self) -> Status:
+        """Where the saga stands."""
+        if self.stuck_on:
+            return Status.STUCK
+        if self.rolling_back and not self.open and not self.owed:
+            return Status.COMPENSATED
+        if not self.rolling_back and self.done == len(self.steps):
+            return Status.COMPLETED
+        if self.paused:
+            return Status.PAUSED
+        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+
+    @property
+    def problem(self) -> str | None:
+        """What an operator has to settle, in words."""
+        return "; ".join(self.stuck_on.values()) or None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is rolled back, else what it is stuck on."""
+        return self.rollback_reason or self.problem
+
+    def track(self, step: str, undo: bool) -> Track:
+        """The track of a step's action or undo."""
+        found = self.steps[step]
+        return (found.undo or FRESH) if undo else found
+
+    def copy(self) -> State:
+        """A state that can go on without changing this one."""
+        new = object.__new__(State)
+        new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        return new
+
+    def results(self) -> dict[str, Any]:
+        """The results of the settled steps, as JSON."""
+        return {name: step.result for name, step in self.steps.items() if step.settled}
