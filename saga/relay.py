@@ -96,13 +96,18 @@ class Relay:
             messages = self._transact(self._find_due)
             if messages is None:
                 return False
-            try:
-                messages += self._transact(self._find_gone) or []
-            except (pg.LockNotAvailable, pg.QueryCanceled) as error:
-                # Somebody stands in the middle of an append; what is due is sent all the same.
-                logger.warning("an attempt that is over could not be ended yet: %s", first_line(error))
-            if len(messages) < self._batch:
+            # One entry ends one attempt of a saga; its other branches take another round.
+            if not self._end_gone() and len(messages) < self._batch:
                 return True
+
+    def _end_gone(self) -> bool:
+        """Whether attempts were ended that are overdue or lost."""
+        try:
+            return bool(self._transact(self._find_gone))
+        except (pg.LockNotAvailable, pg.QueryCanceled) as error:
+            # Somebody stands in the middle of an append; what is due is sent all the same.
+            logger.warning("an attempt that is over could not be ended yet: %s", first_line(error))
+            return False
 
     def _transact(self, find: Callable[[Link], list[Dispatch | Ping]]) -> list[Dispatch | Ping] | None:
         """One transaction as the relay; what it marked as sent is sent only after its commit, when it can be claimed."""

@@ -457,6 +457,17 @@ def test_what_is_left_of_a_held_wait_is_waited_out_by_the_next_worker(bench: Ben
     assert handle.log()[-1].at - failed.at >= timedelta(seconds=0.9)
 
 
+def test_all_branches_of_a_lost_worker_are_given_back_at_one_look(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle = bench.start(FORKED)
+    worker = bench.worker(1)
+    worker.record(bench.claimed(handle, worker=worker), Success(None), always)
+    bench.claimed(handle, "main/b", worker)
+    bench.claimed(handle, "main/c", worker)
+    look_until_gone(one, sent)
+    assert sorted(lanes(sent)) == ["main/b", "main/c"]
+
+
 # --- what must not stop the relay, nor be lost to it ------------------------------------------------------------------
 
 
