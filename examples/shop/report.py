@@ -111,11 +111,8 @@ def show_saga(console: Console, handle: Handle) -> None:
 
 def _log(entries: Sequence[Entry]) -> Table:
     table = Table("#", "ms", "its log", "step", "try", "worker", "error", box=None, header_style="dim")
-    for column in table.columns:
+    for column in table.columns[:-1]:  # on a narrow terminal the errors give way, not the rest
         column.no_wrap = True
-    # On a narrow terminal the errors are cut, not the rest.
-    table.columns[2].min_width = max((len(entry.kind) for entry in entries), default=0)
-    table.columns[-1].ratio = 1
     start = entries[0].at
     for entry in entries:
         since = (entry.at - start).total_seconds() if entry.at and start else 0.0
