@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from saga import Handle, schema
 from saga.config import Settings
@@ -13,13 +14,14 @@ from saga.dev import Stack
 
 
 @contextmanager
-def stage(**settings: str) -> Iterator[Stack]:
+def stage(folder: Path | None = None, /, **settings: str) -> Iterator[Stack]:
     """An embedded stack, found through the environment by this process and by the workers it starts.
 
     Args:
+        folder: where it is kept; by default a temporary one.
         settings: further environment variables.
     """
-    with Stack() as stack:
+    with Stack(folder) as stack:
         urls = {"SAGA_DATABASE_URL": stack.database_url, "CELERY_BROKER_URL": stack.broker_url}
         # What a killed worker leaves in its temporary folder goes with the stack's.
         with environment(**urls, TMPDIR=str(stack.folder), **settings):

@@ -1,7 +1,9 @@
 """A transfer: money from an account at one bank to an account at another, each bank with a Postgres of its own.
 
 No transaction spans the two. The debit comes first and can be given back; the credit is the pivot: the transfer is
-done when it is done. Run it with `python -m saga.examples.transfer`, which brings its own Postgres and broker.
+done when it is done. A barrier at each bank sees to it that each comes once, however often a step is called, and that
+no debit comes after it was given up. Run it with `python -m saga.examples.transfer`, which brings its own Postgres and
+broker.
 """
 
 from __future__ import annotations
@@ -9,65 +11,59 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
-import psycopg
 from celery import Celery
+from sqlalchemy import Column, Connection, Engine, MetaData, Numeric, Table, Text, create_engine
 
+import saga
 from saga import Abort, Orchestrator, Saga, Step
 
-TABLES = """
-    CREATE TABLE account (owner text PRIMARY KEY, balance numeric(12, 2) NOT NULL CHECK (balance >= 0));
-    CREATE TABLE movement (
-        key text PRIMARY KEY,  -- of the step that made it: made twice, it is refused
-        owner text NOT NULL REFERENCES account,
-        amount numeric(12, 2) NOT NULL
-    );
-"""
+metadata = MetaData()
+account = Table(
+    "account",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("balance", Numeric(12, 2), nullable=False),
+)
 
 app = Celery("transfer")
 
 
-def bank(name: str) -> psycopg.Connection:
-    """A connection to a bank; leaving its `with` block commits."""
-    return psycopg.connect(os.environ[f"{name.upper()}_BANK_URL"])
+@cache
+def bank(name: str) -> Engine:
+    """The database of a bank. It has the table that `saga db barrier --url URL` makes."""
+    return create_engine(os.environ[f"{name.upper()}_BANK_URL"])
 
 
-def move(connection: psycopg.Connection, key: str, owner: str, amount: Decimal) -> None:
-    """Change a balance, once for each key: the movement and the balance are written together or not at all."""
-    with connection.transaction():
-        new = connection.execute(
-            "INSERT INTO movement VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING key", (key, owner, amount)
-        ).fetchone()
-        if new:
-            connection.execute("UPDATE account SET balance = balance + %s WHERE owner = %s", (amount, owner))
-
-
-@app.task
-def debit(payer: str, amount: Decimal, idempotency_key: str) -> None:
-    with bank("north") as north:
-        try:
-            move(north, idempotency_key, payer, -amount)
-        except psycopg.errors.CheckViolation:
-            raise Abort(f"{payer} does not have {amount}") from None
+def pay(connection: Connection, owner: str, amount: Decimal) -> None:
+    """Change a balance."""
+    enough = account.c.balance + amount >= 0
+    change = account.update().where(account.c.owner == owner, enough).values(balance=account.c.balance + amount)
+    if connection.execute(change).rowcount == 0:
+        raise Abort(f"{owner} does not have {-amount}" if amount < 0 else f"{owner} has no account")
 
 
 @app.task
-def give_back(action_key: str, idempotency_key: str) -> None:
-    with bank("north") as north:
-        # The debit may have been made, though its worker died before it could say so: what counts is what is in the
-        # books under its key. If there is nothing, there is nothing to give back.
-        found = north.execute("SELECT owner, -amount FROM movement WHERE key = %s", (action_key,)).fetchone()
-        if found:
-            move(north, idempotency_key, *found)
+def debit(payer: str, amount: Decimal) -> None:
+    with bank("north").begin() as connection, saga.barrier(connection) as first:
+        if first:
+            pay(connection, payer, -amount)
 
 
 @app.task
-def credit(payee: str, amount: Decimal, idempotency_key: str) -> None:
-    with bank("south") as south:
-        try:
-            move(south, idempotency_key, payee, amount)
-        except psycopg.errors.ForeignKeyViolation:
-            raise Abort(f"{payee} has no account") from None
+def give_back(payer: str, amount: Decimal) -> None:
+    # The debit may have been made, though its worker died before it could say so, or it may not: the barrier knows.
+    with bank("north").begin() as connection, saga.barrier(connection) as first:
+        if first:
+            pay(connection, payer, amount)
+
+
+@app.task
+def credit(payee: str, amount: Decimal) -> None:
+    with bank("south").begin() as connection, saga.barrier(connection) as first:
+        if first:
+            pay(connection, payee, amount)
 
 
 @dataclass

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 
+from sqlalchemy import select
+
 from saga import Status
+from saga.barriers import create_table
 
 from ..stage import environment, stage, tell
-from . import TABLES, Order, bank, orchestrator, transfer
+from . import Order, account, bank, metadata, orchestrator, transfer
 
 ORDERS = [
     Order("ann", "bob", Decimal("30.00")),
@@ -21,7 +24,7 @@ EXPECTED = [Status.COMPLETED, Status.COMPENSATED, Status.COMPENSATED]
 def main() -> int:
     """Make them, tell what happened, and return the exit code: 1 if the money is not where it should be."""
     with stage() as stack:
-        banks = {f"{name}_BANK_URL": _url(stack.postgres.create_database(name.lower())) for name in ("NORTH", "SOUTH")}
+        banks = {f"{name}_BANK_URL": stack.postgres.create_database(name.lower()) for name in ("NORTH", "SOUTH")}
         with environment(**banks):
             open_account("north", "ann", 100)
             open_account("south", "bob", 0)
@@ -32,26 +35,24 @@ def main() -> int:
                 tell(f"{order.amount} from {order.payer} to {order.payee}", handle)
             balances = [balance("north", "ann"), balance("south", "bob")]
             print(f"ann has {balances[0]}, bob has {balances[1]}")
+            for name in ("north", "south"):
+                bank(name).dispose()
         orchestrator.close()
     return 0 if outcomes == EXPECTED and balances == [70, 30] else 1
 
 
 def open_account(name: str, owner: str, amount: int) -> None:
     """Make a bank's tables and one account."""
-    with bank(name) as connection:
-        connection.execute(TABLES)
-        connection.execute("INSERT INTO account VALUES (%s, %s)", (owner, amount))
+    create_table(bank(name))
+    with bank(name).begin() as connection:
+        metadata.create_all(connection)
+        connection.execute(account.insert().values(owner=owner, balance=amount))
 
 
-def balance(name: str, owner: str) -> Decimal:
+def balance(name: str, owner: str) -> Decimal | None:
     """What somebody has."""
-    with bank(name) as connection:
-        row = connection.execute("SELECT balance FROM account WHERE owner = %s", (owner,)).fetchone()
-        return row[0] if row else Decimal(0)
-
-
-def _url(url: str) -> str:
-    return url.replace("+psycopg", "")
+    with bank(name).connect() as connection:
+        return connection.scalar(select(account.c.balance).where(account.c.owner == owner))
 
 
 if __name__ == "__main__":

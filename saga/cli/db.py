@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 
 import click
+import sqlalchemy
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from saga import schema
+from saga import barriers, schema
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json
 from saga.config import Settings
+from saga.errors import DatabaseNotReady, first_line
 
 _url = click.option("--url", metavar="URL", help="The database; by default the app's, or SAGA_DATABASE_URL.")
 
@@ -55,3 +58,32 @@ def sql(context: Context) -> None:
     """Print the statements that make the tables, for someone who runs them by hand."""
     settings = context.orchestrator.settings if context.has_app else Settings.load({})
     click.echo(schema.sql(settings.schema_name))
+
+
+@db_command.command("barrier")
+@click.option("--url", metavar="URL", required=True, help="The other database, of any kind that SQLAlchemy knows.")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the statement and change nothing.")
+def barrier(url: str, as_sql: bool) -> None:
+    """Make the table of `saga.barrier` in another database, where steps have their effects; harmless to repeat."""
+    try:
+        parsed = sqlalchemy.make_url(url)
+        if "@" in (parsed.host or ""):
+            raise click.BadParameter("it has two @: in the password, write @ as %40", param_hint="--url")
+        if as_sql:
+            click.echo(barriers.table_sql(parsed))
+            return
+        engine = sqlalchemy.create_engine(parsed)
+    except ValueError:
+        raise click.BadParameter(
+            "expected a URL, such as postgresql://user@host:5432/bank", param_hint="--url"
+        ) from None
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise click.BadParameter(first_line(error), param_hint="--url") from None
+    where = parsed.render_as_string(hide_password=True)
+    try:
+        new = barriers.create_table(engine)
+    except DBAPIError as error:
+        raise DatabaseNotReady(f"{where}: {first_line(error.orig or error)}") from None
+    finally:
+        engine.dispose()
+    click.echo(f"{where}: {'made' if new else 'has'} the table {barriers.table.name}")
