@@ -22,7 +22,9 @@ def _online() -> None:
     with _database.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
         # Two upgrades at once would both make the tables: the second waits, and finds nothing left to do.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"pgsaga.migrate.{_schema}"})
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {_schema}"))
+        # Also where the schema exists, CREATE SCHEMA wants a right on the whole database.
+        if connection.scalar(text("SELECT to_regnamespace(:name) IS NULL"), {"name": _schema}):
+            connection.execute(text(f"CREATE SCHEMA {_schema}"))
         context.configure(connection=connection, version_table_schema=_schema, target_metadata=metadata)
         context.run_migrations()
         connection.commit()

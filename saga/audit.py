@@ -11,11 +11,10 @@ from uuid import UUID
 
 from saga import log
 from saga.database import clear_errors
-from saga.engine import Engine
+from saga.engine import Engine, Subject
 from saga.errors import CorruptLog
 from saga.events import Entry
 from saga.log import Header, NewStatus
-from saga.machine import replay
 from saga.outline import Outline
 from saga.state import State
 
@@ -65,8 +64,7 @@ def check(engine: Engine) -> Iterator[Verdict]:
     definitions = _Definitions(engine)
     with clear_errors(engine.database):
         for header in _headers(engine, everything=False):
-            stored, objection = definitions.of(header)
-            yield Verdict(header, objection or _damage(engine, stored, header))
+            yield _check(engine, definitions, header)
 
 
 def rebuild(engine: Engine) -> Iterator[Verdict]:
@@ -78,8 +76,7 @@ def rebuild(engine: Engine) -> Iterator[Verdict]:
     definitions = _Definitions(engine)
     with clear_errors(engine.database):
         for header in _headers(engine, everything=True):
-            stored, _ = definitions.of(header)
-            yield _rebuild(engine, stored, header)
+            yield _rebuild(engine, definitions, header)
 
 
 def count(engine: Engine, *, everything: bool) -> int:
@@ -109,15 +106,18 @@ class _Definitions:
         self._engine = engine
         self._known: dict[str, tuple[Outline, str | None]] = {}
 
-    def of(self, header: Header) -> tuple[Outline, str | None]:
-        """The outline a saga was started with, and why no worker takes such a saga on today."""
+    def of(self, header: Header) -> tuple[Subject, str | None]:
+        """A saga as it was started, and why no worker takes it on today.
+
+        Raises:
+            CorruptLog: its definition cannot be read.
+        """
         if header.fingerprint not in self._known:
             with self._engine.database.link() as link:
-                stored = log.read_definition(link, header.fingerprint)
-            if stored is None:
-                raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
+                stored = log.definition_of(link, header)
             self._known[header.fingerprint] = stored, self._objection(header, stored)
-        return self._known[header.fingerprint]
+        stored, objection = self._known[header.fingerprint]
+        return Subject(header.id, stored, None), objection
 
     def _objection(self, header: Header, stored: Outline) -> str | None:
         catalog = self._engine.catalog
@@ -140,30 +140,32 @@ def _headers(engine: Engine, *, everything: bool) -> Iterator[Header]:
         after = page[-1].id
 
 
-def _damage(engine: Engine, outline: Outline, header: Header) -> str | None:
-    """Why a log cannot be replayed, in words."""
+def _check(engine: Engine, definitions: _Definitions, header: Header) -> Verdict:
     try:
-        _replay(outline, _read(engine, header, 0), None)
-    except CorruptLog as error:
-        return _without_id(error, header)
-    return None
-
-
-def _rebuild(engine: Engine, outline: Outline, header: Header) -> Verdict:
-    try:
-        state = _replay(outline, _read(engine, header, 0), None)
-        if (header.status, header.reason) == (state.status, state.reason):
-            return Verdict(header)
-        return Verdict(header, changed=_put_right(engine, outline, header, state))
+        subject, objection = definitions.of(header)
+        if objection is None:
+            subject.replay(_read(engine, header, 0))
+        return Verdict(header, objection)
     except CorruptLog as error:
         return Verdict(header, _without_id(error, header))
 
 
-def _put_right(engine: Engine, outline: Outline, header: Header, state: State) -> bool:
+def _rebuild(engine: Engine, definitions: _Definitions, header: Header) -> Verdict:
+    try:
+        subject, _ = definitions.of(header)
+        state = subject.replay(_read(engine, header, 0))
+        if (header.status, header.reason) == (state.status, state.reason):
+            return Verdict(header)
+        return Verdict(header, changed=_put_right(engine, subject, header, state))
+    except CorruptLog as error:
+        return Verdict(header, _without_id(error, header))
+
+
+def _put_right(engine: Engine, subject: Subject, header: Header, state: State) -> bool:
     """Write what the log says, again and again until no entry came in between, whose status this would have undone."""
     changed = _write(engine, header.id, state)
     while newer := _read(engine, header, state.seq):
-        state = _replay(outline, newer, state)
+        state = subject.replay(newer, state)
         changed |= _write(engine, header.id, state)
     return changed
 
@@ -178,20 +180,7 @@ def _read(engine: Engine, header: Header, after: int) -> Sequence[Entry]:
         return log.read_entries(link, header.id, after=after)
 
 
-def _replay(outline: Outline, entries: Sequence[Entry], state: State | None) -> State:
-    expected = state.seq + 1 if state else 1
-    if state is None and not entries:
-        raise CorruptLog("the log is empty")
-    for entry in entries:
-        if entry.seq != expected:
-            raise CorruptLog(f"entry {expected} is missing")
-        expected += 1
-    try:
-        return replay(outline, entries, state)
-    except Exception as error:  # whatever it is that a damaged log does to the machine, it is what we look for
-        raise CorruptLog(f"replaying it fails: {type(error).__name__}: {error}") from error
-
-
 def _without_id(error: CorruptLog, header: Header) -> str:
     """A problem in words that are the same for every saga that has it."""
-    return f"its log is damaged: {str(error).removeprefix(f'saga {header.id}, ')}"
+    problem = str(error).removeprefix(f"saga {header.id}").lstrip(",: ")
+    return problem if problem.startswith("its definition") else f"its log is damaged: {problem}"

@@ -15,7 +15,7 @@ from saga.wiring import Wire, fields_of
 
 
 class BindingError(SagaError):
-    """A stored value does not fit the parameter that wants it."""
+    """A stored value does not fit the parameter or the result that it is read as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,7 @@ def _check_untyped(saga: Saga, stored: dict[str, JSON]) -> None:
         try:
             _value(saga, wire, Values(stored, {}, {}))
         except ValidationError as error:
-            problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
-            raise InputError(f"{where}: {problems}") from None
+            raise InputError(f"{where}: {problems_of(error)}") from None
         except _Absent as error:
             if not wire.optional:
                 raise InputError(f"{where}: there is no {str(error)!r} in it") from None
@@ -97,9 +96,14 @@ def _validated(saga: Saga, given: Any) -> JSON:
     try:
         value = adapter(saga.input).validate_python({} if given is None else given, by_alias=True, by_name=True)
     except ValidationError as error:
-        problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
-        raise InputError(f"saga {saga.name!r}: the input does not fit {saga.input.__name__}: {problems}") from None
+        place = f"saga {saga.name!r}: the input does not fit {saga.input.__name__}"
+        raise InputError(f"{place}: {problems_of(error)}") from None
     return encode(value, saga.input)
+
+
+def problems_of(error: ValidationError) -> str:
+    """What does not fit, in words, without the values."""
+    return "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
 
 
 def _problem(item: Any) -> str:
@@ -121,9 +125,8 @@ def arguments(saga: Saga, job: Job, values: Values) -> dict[str, Any]:
             if not wire.optional:
                 raise BindingError(f"parameter {wire.parameter!r} of {job.task}: there is no value for it") from None
         except ValidationError as error:
-            problems = "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
             raise BindingError(
-                f"parameter {wire.parameter!r} of {job.task}: the stored value does not fit: {problems}"
+                f"parameter {wire.parameter!r} of {job.task}: the stored value does not fit: {problems_of(error)}"
             ) from None
     return found
 

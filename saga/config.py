@@ -21,9 +21,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     """Where the log is: any libpq-style URL of a Postgres 14 or newer."""
-    direct_url: str | None = None
+    direct_url: str | None = Field(default=None, repr=False)
     """A URL around a transaction pooler, for the one connection that holds a session lock."""
     schema_name: str = Field(default="saga", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """The Postgres schema of the tables."""
@@ -34,7 +34,7 @@ class Settings(BaseModel):
     inline_budget: float = Field(default=10.0, ge=0)
     """How long one message may keep a worker busy with successive steps."""
     max_payload: int = Field(default=1024 * 1024, gt=0)
-    """The largest input or result, as JSON."""
+    """The largest input, result or tags, as JSON."""
     relay: bool = True
     """Whether workers run the relay; turn it off only where ``saga relay`` runs."""
     relay_interval: float = Field(default=0.5, gt=0)
@@ -84,6 +84,8 @@ def postgres_url(url: str | None) -> URL:
     if not url:
         raise DatabaseNotReady("no database is configured: set app.conf.saga_database_url or SAGA_DATABASE_URL")
     try:
+        if b"\x00" in url.encode():
+            raise ValueError("libpq takes no NUL")
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise DatabaseNotReady(
@@ -91,4 +93,6 @@ def postgres_url(url: str | None) -> URL:
         ) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise DatabaseNotReady(f"saga_database_url is of {parsed.get_backend_name()}: the saga log needs Postgres")
+    if "@" in (parsed.host or ""):
+        raise DatabaseNotReady("saga_database_url has two @: in the password, write @ as %40")
     return parsed.set(drivername="postgresql+psycopg")

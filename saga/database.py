@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
 from saga.config import Settings, postgres_url
-from saga.errors import DatabaseNotReady
+from saga.errors import CorruptLog, DatabaseNotReady, first_line
 
 Row = tuple[Any, ...]
 
@@ -42,18 +42,29 @@ class Link:
         self.schema = schema
 
     def run(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
-        """Run one statement and return its rows. ``{s}`` in it stands for the schema, parameters are ``%(name)s``."""
+        """Run one statement and return its rows. ``{s}`` in it stands for the schema, parameters are ``%(name)s``.
+
+        Raises:
+            CorruptLog: a row holds JSON that Python does not read: nested too deep, or a number of too many digits.
+        """
         text = _text(statement, self.schema)
         connection = self.connection
         if isinstance(connection, psycopg.Connection):
             cursor = connection.cursor(row_factory=tuple_row)  # a caller's connection may have another
             cursor.execute(text, params)
             # Not cursor.description, which builds an object for each column.
-            return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+            return _rows(cursor) if cursor.pgresult and cursor.pgresult.nfields else []
         if isinstance(connection, sqlalchemy.orm.Session):
             connection = connection.connection()
         result = connection.exec_driver_sql(text.decode(), dict(params))
-        return [tuple(row) for row in result] if result.returns_rows else []
+        return [tuple(row) for row in _rows(result)] if result.returns_rows else []
+
+
+def _rows(cursor: Any) -> Any:
+    try:
+        return cursor.fetchall()
+    except (ValueError, RecursionError) as error:
+        raise CorruptLog(f"stored JSON cannot be read: {type(error).__name__}: {error}") from None
 
 
 class Database:
@@ -96,6 +107,7 @@ class Database:
             max_overflow=95,
             pool_use_lifo=True,
             connect_args=options,
+            hide_parameters=True,
         )
         if self.settings.prepared_statements:
             sqlalchemy.event.listen(engine, "connect", _plan_once)
@@ -207,7 +219,10 @@ def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
     """The clear error for a database that is down or not upgraded."""
     if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn)):
         return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
-    problem = str(error).strip().split("\n")[0]
+    problem = first_line(error)
+    if isinstance(error, pg.InsufficientPrivilege):
+        text = f"this role may not do that to the saga log in {database.name}: {problem}"
+        return DatabaseNotReady(f'{text}; the documentation has the grants under "Roles"')
     return DatabaseNotReady(f"the saga log in {database.name} cannot be reached: {problem}")
 
 
@@ -217,6 +232,7 @@ _NOT_READY = (
     pg.UndefinedTable,
     pg.InvalidSchemaName,
     pg.UndefinedColumn,
+    pg.InsufficientPrivilege,
 )
 
 

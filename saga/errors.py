@@ -36,7 +36,7 @@ class NotAllowed(SagaError):
 
 
 class DatabaseNotReady(SagaError):
-    """The saga log cannot be used: it is not reachable, not upgraded, or not configured."""
+    """The saga log cannot be used: it is not reachable, not upgraded, not configured, or not open to this role."""
 
 
 class CorruptLog(SagaError):
@@ -78,6 +78,14 @@ class SagaStuck(SagaError):
         self.reason = reason
 
 
+class AbandonedStep(SagaError):
+    """An action came to a ``barrier`` after its own undo: it was given up long ago, and has no effect there."""
+
+
+class BarrierError(SagaError):
+    """A ``barrier`` cannot do its work here: the text says what it lacks."""
+
+
 class ResultError(SagaError):
     """A step's result cannot be stored, though its effect exists."""
 
@@ -95,3 +103,8 @@ class Abort(Exception):
 
     The saga rolls back without undoing this step. Do not raise it after a side effect.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return str(error).strip().split("\n")[0]

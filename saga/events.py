@@ -255,6 +255,23 @@ for _event in _BOTH_WAYS:
     _KINDS[f"step_{_event.kind}"] = (_event, {"undo": False})
     _KINDS[f"compensation_{_event.kind}"] = (_event, {"undo": True})
 
+_NOTHING = type(None)
+_STORED_AS: dict[str, frozenset[type]] = {
+    "str": frozenset({str}),
+    "str | None": frozenset({str, _NOTHING}),
+    "bool": frozenset({bool}),
+    "int | None": frozenset({int, _NOTHING}),
+    "float": frozenset({float, int, _NOTHING}),  # a claim stores null for a step that its definition does not have
+    "float | None": frozenset({float, int, _NOTHING}),
+}
+"""The annotation of a field to the types that JSON has for its values; whatever is not here may be anything."""
+_TYPES: dict[type[Event], dict[str, frozenset[type]]] = {
+    event: {f.name: _STORED_AS[str(f.type)] for f in fields(event) if str(f.type) in _STORED_AS}
+    for event, _ in _KINDS.values()
+}
+_COLUMN_TYPES = {"lane": str, "step": str, "attempt": int}
+_PRIORITIES = range(256)
+
 KINDS = tuple(sorted(_KINDS))
 """Every kind an entry can be of."""
 
@@ -303,7 +320,7 @@ def entry_from_row(saga_id: UUID, row: tuple[Any, ...]) -> Entry:
         ) from None
     try:
         return Entry(seq, _built(event, _columns(event, lane, step, attempt), implied, data), at, worker)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise CorruptLog(f"saga {saga_id}, entry {seq}: damaged {kind}: {error}") from None
 
 
@@ -321,9 +338,15 @@ def _built(
     event: type[Event], columns: Mapping[str, Any], implied: Mapping[str, Any], data: Mapping[str, Any]
 ) -> Event:
     for name, value in columns.items():
-        if value is None:
+        if type(value) is not _COLUMN_TYPES[name]:
             raise ValueError(f"it has no {name}")
+    types = _TYPES[event]
+    for name, value in data.items():
+        if name in types and type(value) not in types[name]:
+            raise ValueError(f"its {name} is of the wrong type")
     found = event(**columns, **implied, **data)
     if isinstance(found, AttemptFailed) and found.outcome not in OUTCOMES:
-        raise ValueError(f"unknown outcome {found.outcome!r}")
+        raise ValueError(f"unknown outcome {found.outcome!r:.100}")
+    if isinstance(found, SagaStarted) and found.priority is not None and found.priority not in _PRIORITIES:
+        raise ValueError("its priority is none")
     return found

@@ -11,7 +11,8 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from saga import log
-from saga.codec import Unencodable, clean_text, decode, encode
+from saga.binding import BindingError, problems_of
+from saga.codec import Unencodable, clean_text, decode, dumps, encode
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
 from saga.errors import InputError, NotAllowed, SagaCompensated, SagaNotFound, SagaStuck
@@ -26,7 +27,6 @@ from saga.events import (
     StepSkipped,
 )
 from saga.log import Header
-from saga.machine import replay
 from saga.state import State, Status, StepState
 from saga.waiter import Waiter
 
@@ -116,7 +116,7 @@ class Handle:
             raise InputError(
                 f"replay(until={until!r}) expected the number of an entry, as `saga log {self.id}` shows them"
             )
-        return replay(self._subject().outline, self._entries(until))
+        return self._subject().replay(self._entries(until))
 
     def steps(self) -> dict[str, StepState]:
         """Step name to how far it has come. Results in it are JSON; ``result()`` has them as the declared types."""
@@ -139,6 +139,7 @@ class Handle:
         """Wait for the end and return step name to result, as the types the steps declare.
 
         Raises:
+            BindingError: a stored result does not fit the type its step declares today.
             SagaCompensated: it was rolled back.
             SagaStuck: it waits for an operator; it is not finished.
             TimeoutError: it was not finished in ``timeout`` seconds.
@@ -235,7 +236,8 @@ class Handle:
                 f"saga {subject} is {self.status} and has no step {step!r}; it has {', '.join(subject.outline.steps)}"
             )
         is_undo = (step, True) in self.replay().stuck_on
-        stored = None if is_undo else _result(subject, step, result)
+        limit = self._engine.database.settings.max_payload
+        stored = None if is_undo else _result(subject, step, result, limit)
         self._request(StepSkipped(by, reason, subject.outline.steps[step].lane, step, is_undo, stored, undo))
 
     def _request(self, request: Request) -> State:
@@ -252,16 +254,30 @@ def _typed(subject: Subject, state: State) -> dict[str, Any]:
     results = state.results()
     if subject.saga is None:
         return results
-    actions = subject.saga.actions
-    return {name: None if value is None else decode(value, actions[name].returns) for name, value in results.items()}
+    return {name: _read(subject, name, value) for name, value in results.items()}
 
 
-def _result(subject: Subject, step: str, result: Any) -> Any:
-    returns = subject.saga.actions[step].returns if subject.saga else Any
+def _read(subject: Subject, step: str, value: Any) -> Any:
+    returns = _returns(subject, step)
+    try:
+        return None if value is None else decode(value, returns)
+    except ValidationError as error:
+        place = f"saga {subject}, step {step!r}: the stored result does not fit {returns}"
+        raise BindingError(f"{place}: {problems_of(error)}") from None
+
+
+def _returns(subject: Subject, step: str) -> Any:
+    return subject.saga.actions[step].returns if subject.saga else Any
+
+
+def _result(subject: Subject, step: str, result: Any, limit: int) -> Any:
+    """The JSON form of a result that an operator gives."""
+    returns = _returns(subject, step)
     try:
         stored = encode(result, returns)
+        dumps(stored, limit)
         decode(stored, returns)
     except (Unencodable, ValidationError) as error:
-        problem = str(error).strip().split("\n")[-1].strip()
+        problem = problems_of(error) if isinstance(error, ValidationError) else str(error)
         raise InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}") from None
     return stored

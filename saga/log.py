@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from saga.codec import dumps
+from saga.codec import digest, dumps
 from saga.database import Link, Row
+from saga.errors import CorruptLog
 from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
 from saga.outline import Outline
 from saga.work import ADD, MOVE, REMOVE, Changes
@@ -72,9 +73,32 @@ def register(link: Link, outline: Outline) -> None:
 
 
 def read_definition(link: Link, fingerprint: str) -> Outline | None:
-    """The stored outline of that fingerprint."""
+    """The stored outline of that fingerprint.
+
+    Raises:
+        CorruptLog: what is stored is not what the fingerprint was taken of.
+    """
     rows = link.run("SELECT doc FROM {s}.definition WHERE fingerprint = %(fingerprint)s", {"fingerprint": fingerprint})
-    return Outline.from_json(rows[0][0]) if rows else None
+    if not rows:
+        return None
+    if digest(rows[0][0]) != fingerprint:
+        raise CorruptLog(f"definition {fingerprint} is damaged: what is stored has another fingerprint")
+    return Outline.from_json(rows[0][0])
+
+
+def definition_of(link: Link, header: Header) -> Outline:
+    """The outline that a saga was started with.
+
+    Raises:
+        CorruptLog: it is not in the database, or damaged; the text names the saga.
+    """
+    try:
+        outline = read_definition(link, header.fingerprint)
+    except CorruptLog as error:
+        raise CorruptLog(f"saga {header.id}: its {error}") from None
+    if outline is None:
+        raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
+    return outline
 
 
 def open_sagas(
@@ -196,15 +220,24 @@ def leave_terminal(link: Link, saga_id: UUID, reason: str | None) -> bool:
 
 
 def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = None) -> list[Entry]:
-    """The entries after one position, up to another."""
-    rows = link.run(
-        f"""
-        SELECT {_READ} FROM {{s}}.log
-        WHERE saga_id = %(saga)s AND seq > %(after)s AND (%(until)s::integer IS NULL OR seq <= %(until)s)
-        ORDER BY seq
-        """,
-        {"saga": saga_id, "after": after, "until": until},
-    )
+    """The entries after one position, up to another.
+
+    Raises:
+        CorruptLog: one cannot be read, or the saga has none.
+    """
+    try:
+        rows = link.run(
+            f"""
+            SELECT {_READ} FROM {{s}}.log
+            WHERE saga_id = %(saga)s AND seq > %(after)s AND (%(until)s::integer IS NULL OR seq <= %(until)s)
+            ORDER BY seq
+            """,
+            {"saga": saga_id, "after": after, "until": until},
+        )
+    except CorruptLog as error:
+        raise CorruptLog(f"saga {saga_id}, after entry {after}: {error}") from None
+    if not rows and not after and until != 0:
+        raise CorruptLog(f"saga {saga_id}, entry 1 is missing")
     return entries(saga_id, rows)
 
 

@@ -267,7 +267,7 @@ class Orchestrator:
         _check_moment("until", until)
         if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit < 2**31:
             raise InputError(f"find(limit={limit!r}) expected a whole number, not negative, such as limit=100")
-        tags = tags_json("find", tags)
+        tags = tags_json("find", tags, self.settings.max_payload)
         statuses = _statuses(status)
         last = after.id if isinstance(after, Handle) else None if after is None else _uuid(after)
         with clear_errors(self.database), self.database.link() as link:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from saga.codec import clean_text
+from saga.errors import Abort, StepTimeout, WorkerLost
+
 
 @dataclass(frozen=True, slots=True)
 class Success:
@@ -39,3 +42,11 @@ class Interruption:
 
 
 Outcome = Success | Failure | Interruption
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: an ``Abort`` by its reason, anything else with its type before."""
+    text = clean_text(error)
+    if isinstance(error, (Abort, WorkerLost, StepTimeout)):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from saga import log, signals
 from saga.binding import Given, read_input
-from saga.codec import Unencodable, digest, dumps, encode
+from saga.codec import Unencodable, clean_text, digest, dumps, encode
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.definition import PRIORITY, Saga, is_priority
@@ -84,18 +84,22 @@ def order(
     Raises:
         InputError: the input, the key or the tags are not fit.
     """
-    if key is not None and (not isinstance(key, str) or not key or len(key) > 500 or "\x00" in key):
+    if key is not None and not _is_key(key):
         raise InputError(
-            f"saga {saga.name!r}: key={key!r} expected a text of 1 to 500 characters, such as 'order-1001'"
+            f"saga {saga.name!r}: key={key!r:.600} expected a text of 1 to 500 characters, such as 'order-1001'"
         )
     if not is_priority(priority):
         raise InputError(f"saga {saga.name!r}: priority={priority!r} expected {PRIORITY}")
     given = read_input(saga, input, limit)
     started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority)
-    return Order(uuid7(), saga, given, key, tags_json(f"saga {saga.name!r}", tags), started)
+    return Order(uuid7(), saga, given, key, tags_json(f"saga {saga.name!r}", tags, limit), started)
 
 
-def tags_json(place: str, tags: Any) -> Any:
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and 1 <= len(key) <= 500 and clean_text(key) == key
+
+
+def tags_json(place: str, tags: Any, limit: int) -> Any:
     """Tags as they are stored.
 
     Raises:
@@ -105,7 +109,7 @@ def tags_json(place: str, tags: Any) -> Any:
         return None
     try:
         encoded = encode(tags)
-        dumps(encoded)
+        dumps(encoded, limit)
     except Unencodable as error:
         raise InputError(f"{place}: the tags cannot be stored: {error}") from None
     return encoded

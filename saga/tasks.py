@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, signals
 from celery.app.task import Task
 
-from saga.attempts import first_line
+from saga.codec import clean_text
 from saga.engine import Unreachable
+from saga.errors import first_line
 from saga.publisher import PING, RUN
 from saga.worker import Shutdown, Worker
 
 logger = logging.getLogger("saga")
 
 _NO_LIMIT = 10 * 365 * 24 * 3600
-_LONGEST = 1000
+_MOST_LANES = 1000
+_LONGEST_TEXT = 10_000
+_LATEST = 2**53
+"""Microseconds since 1970, to the year 2255: as far as Postgres counts them exactly."""
 
 
 def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable[[str, int], None]) -> None:
@@ -33,38 +37,50 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
                "track_started": False, "typing": False, "shared": False}  # fmt: skip
 
     @app.task(name=RUN, bind=True, **options)  # type: ignore[untyped-decorator]
-    def run(self: Task, lanes: Any = None, *rest: Any, **unknown: Any) -> None:
+    def run(self: Task, /, *args: Any, **kwargs: Any) -> None:
         try:
-            if offered := _read_lanes(lanes, rest, unknown):
-                worker().executor.run(offered, self.request)
+            if lanes := _read_lanes(args, kwargs):
+                worker().executor.run(lanes, self.request)
         except Unreachable as error:
             logger.warning("the database does not answer (%s); the relay offers the work again", first_line(error))
 
     @app.task(name=PING, **options)  # type: ignore[untyped-decorator]
-    def ping(queue: Any = None, number: Any = None, *rest: Any, **unknown: Any) -> None:
-        if not isinstance(queue, str) or type(number) is not int or rest or unknown:
-            logger.error("a malformed %s message is refused", PING)
-            return
+    def ping(*args: Any, **kwargs: Any) -> None:
         try:
-            see_ping(queue, number)
+            if found := _read_ping(args, kwargs):
+                see_ping(*found)
         except Unreachable as error:
-            logger.debug("a ping is not noted: %s", error)
+            logger.debug("a ping is not noted: %s", first_line(error))
 
 
-def _read_lanes(lanes: Any, rest: Any, unknown: Any) -> list[tuple[UUID, str]]:
+def _read_lanes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[UUID, str]]:
     """The ids a message carries. Anything else in it is refused."""
     try:
-        if rest or unknown or not isinstance(lanes, list) or len(lanes) > _LONGEST:
+        if kwargs or len(args) != 1 or not isinstance(args[0], list) or len(args[0]) > _MOST_LANES:
             raise ValueError("expected one list of lanes")
-        found = []
-        for saga_id, lane in lanes:
-            if not isinstance(lane, str) or not isinstance(saga_id, str) or "\x00" in lane:
-                raise ValueError("expected texts")
-            found.append((UUID(saga_id), lane))
-        return found
-    except (ValueError, TypeError) as error:
+        return [_read_lane(lane) for lane in args[0]]
+    except ValueError as error:
         logger.error("a malformed %s message is refused: %s", RUN, error)
         return []
+
+
+def _read_lane(pair: Any) -> tuple[UUID, str]:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_text, pair)):
+        raise ValueError("expected pairs of two texts, a saga's id and a lane")
+    return UUID(pair[0]), pair[1]
+
+
+def _read_ping(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The queue and the number a ping carries; nothing if it carries anything else."""
+    if not kwargs and len(args) == 2 and _is_text(args[0]) and type(args[1]) is int and 0 < args[1] <= _LATEST:
+        return args[0], args[1]
+    logger.error("a malformed %s message is refused", PING)
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that Postgres can be asked about, and short enough to be in a log line."""
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and clean_text(value, _LONGEST_TEXT) == value
 
 
 class WorkerHooks:

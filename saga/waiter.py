@@ -37,7 +37,7 @@ class Waiter:
             self._waiting.setdefault(saga_id, []).append(event)
             self._wake.set()
         try:
-            return event.wait(timeout)
+            return event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         finally:
             with self._lock:
                 events = self._waiting.get(saga_id, [])

@@ -10,9 +10,8 @@ import click
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import entry_json, state_json
+from saga.engine import Subject
 from saga.events import Entry
-from saga.machine import replay
-from saga.outline import Outline
 from saga.state import State, StepState
 
 
@@ -51,17 +50,17 @@ def replay_command(context: Context, id: str, until: int | None, as_json: bool) 
     orchestrator = context.orchestrator
     handle = orchestrator.get(id)
     entries = [entry for entry in handle.log() if until is None or entry.seq <= until]
-    outline = orchestrator.engine.subject(handle.id).outline
+    subject = orchestrator.engine.subject(handle.id)
     if as_json:
-        print_json(state_json(handle.id, replay(outline, entries)))
+        print_json(state_json(handle.id, subject.replay(entries)))
         return
-    print_table(("seq", "at", "what", "step", "status", "changed"), list(_moments(outline, entries)))
+    print_table(("seq", "at", "what", "step", "status", "changed"), list(_moments(subject, entries)))
 
 
-def _moments(outline: Outline, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
-    before = replay(outline, [])
+def _moments(subject: Subject, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+    before = subject.replay([])
     for entry in entries:
-        after = replay(outline, [entry], before)
+        after = subject.replay([entry], before)
         yield entry.seq, moment(entry.at), entry.kind, entry.step, after.status, "; ".join(_changes(before, after))
         before = after
 

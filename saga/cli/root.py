@@ -11,9 +11,8 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from saga import __version__
-from saga.attempts import first_line
 from saga.cli.context import AppNotLoaded, Context
-from saga.errors import SagaError
+from saga.errors import SagaError, first_line
 
 SECTIONS = {
     "Define": {"check": "define", "graph": "define"},

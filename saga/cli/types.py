@@ -32,7 +32,7 @@ def json_value(text: str) -> Any:
     """A JSON text; ``-`` reads it from standard input."""
     try:
         return json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"that is not JSON: {error}") from None
 
 

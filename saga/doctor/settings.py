@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from celery import Celery
 
 from saga.doctor.finding import Finding, Level
+from saga.errors import first_line
 
 _BROKER_PATIENCE = 5.0
 
@@ -39,6 +40,24 @@ def content(app: Celery) -> Iterator[Finding]:
         )
 
 
+_RISKS = {
+    "pickle": "a message can hold code, which the worker runs",
+    "yaml": "a short message can grow until the worker has no memory left",
+}
+_NAMES = {"application/x-python-serialize": "pickle", "application/x-yaml": "yaml"}
+
+
+def untrusted_content(app: Celery) -> Iterator[Finding]:
+    """No worker reads what can harm it before a task ever sees it."""
+    accepted = {_NAMES.get(content, content) for content in app.conf.accept_content or ()}
+    for name in sorted(accepted & _RISKS.keys()):
+        yield Finding(
+            Level.WARNING,
+            f"accept_content allows {name}: {_RISKS[name]}, whoever sent it",
+            f"take {name!r} out of accept_content; sagas need 'json' only",
+        )
+
+
 def time_limits(app: Celery) -> Iterator[Finding]:
     """Celery's time limits end the carrier's task, which has its own."""
     for name in ("task_time_limit", "task_soft_time_limit"):
@@ -60,7 +79,15 @@ def visibility(app: Celery) -> Iterator[Finding]:
 
 def broker(app: Celery) -> Iterator[Finding]:
     """The broker answers, within a few seconds."""
-    url = app.connection_for_write().as_uri()
+    try:
+        url = app.connection_for_write().as_uri()
+    except (KeyError, ValueError):  # whose text may be half of a password
+        yield Finding(
+            Level.BAD,
+            "broker_url is no URL of a transport that Celery knows",
+            "expected such as amqp://user:password@host:5672//; in the password, write / as %2F and # as %23",
+        )
+        return
     problem = _problem_of_broker(app)
     if problem is not None:
         yield Finding(
@@ -71,8 +98,11 @@ def broker(app: Celery) -> Iterator[Finding]:
 
 
 def transport(app: Celery) -> str:
-    """What carries the app's messages, such as ``redis`` or ``amqp``."""
-    return str(app.connection_for_write().transport_cls)
+    """What carries the app's messages, such as ``redis`` or ``amqp``; nothing where the broker's URL cannot be read."""
+    try:
+        return str(app.connection_for_write().transport_cls)
+    except (KeyError, ValueError):
+        return ""
 
 
 def _problem_of_broker(app: Celery) -> str | None:
@@ -85,7 +115,7 @@ def _problem_of_broker(app: Celery) -> str | None:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=_BROKER_PATIENCE)
             problems.append(None)
         except Exception as error:
-            problems.append(str(error).strip().split("\n")[0] or type(error).__name__)
+            problems.append(first_line(error) or type(error).__name__)
 
     thread = threading.Thread(target=connect, name="saga-doctor", daemon=True)
     thread.start()
@@ -93,4 +123,11 @@ def _problem_of_broker(app: Celery) -> str | None:
     return problems[0] if problems else f"no answer within {_BROKER_PATIENCE:g} s"
 
 
-SETTINGS_CHECKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (eager, content, time_limits, visibility, broker)
+SETTINGS_CHECKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (
+    eager,
+    content,
+    untrusted_content,
+    time_limits,
+    visibility,
+    broker,
+)

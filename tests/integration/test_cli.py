@@ -621,6 +621,31 @@ def _examined(app: Celery, *steps: Step, url: str = "postgresql://127.0.0.1:1/no
     return "\n".join(f"{finding.level} {finding.what}" for finding in doctor.examine(orchestrator))
 
 
+@pytest.mark.parametrize(
+    ("accepted", "named"),
+    [
+        (["json", "pickle"], ["pickle"]),
+        (["json", "yaml"], ["yaml"]),
+        (["application/json", "application/x-python-serialize", "application/x-yaml"], ["pickle", "yaml"]),
+        (["json", "msgpack"], []),
+        (["json"], []),
+    ],
+)
+def test_doctor_warns_of_content_that_can_harm_a_worker(
+    accepted: list[str], named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
+    app = Celery("content", broker="memory://", set_as_current=False)
+    app.conf.accept_content = accepted
+
+    found = [finding for finding in doctor.examine(Orchestrator(app)) if "accept_content" in finding.what]
+
+    assert [(finding.level, finding.what.split(":")[0]) for finding in found] == [
+        (Level.WARNING, f"accept_content allows {name}") for name in named
+    ]
+    assert all("out of accept_content" in finding.remedy for finding in found)
+
+
 def test_doctor_names_what_does_not_apply_to_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CELERY_BROKER_URL", raising=False)
     app = Celery("options", broker="memory://")

@@ -13,6 +13,7 @@ from saga import InputError, NotAllowed, Orchestrator, Saga, Step
 from saga.errors import DefinitionError, KeyConflict, SagaStuck, UnknownSaga
 from saga.outcome import Failure
 from saga.retry import Retry
+from tests.conftest import shown
 
 from .conftest import SEQUENCE, Bench, act, always, step
 
@@ -55,14 +56,14 @@ def test_an_equal_definition_starts_the_registered_one(bench: Bench) -> None:
         ({"status": "lost"}, "status='lost' expected one of running"),
         ({"tags": [object()]}, "find: the tags cannot be stored"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_cannot_be_found_by_is_refused_and_named(bench: Bench, given: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
         bench.orchestrator.find(**given)
 
 
-@pytest.mark.parametrize("until", ["x", -1, True, 1.5, 10**20], ids=str)
+@pytest.mark.parametrize("until", ["x", -1, True, 1.5, 10**20], ids=shown)
 def test_a_replay_until_what_is_no_entry_is_refused(bench: Bench, until: Any) -> None:
     with pytest.raises(InputError, match=r"replay\(until=.*\) expected the number of an entry"):
         bench.start().replay(until)

@@ -13,11 +13,14 @@ import pytest
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from saga import KeyBusy, KeyConflict, NotAllowed, Status, log, saga_started, work
+from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, log, saga_started, work
+from saga.attempts import Attempts
+from saga.catalog import Catalog
 from saga.database import Link
+from saga.engine import Engine
 from saga.events import AttemptSucceeded, Paused
 from saga.outcome import Failure, Interruption, Success
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
+from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never, step
 
 
 @contextmanager
@@ -471,3 +474,24 @@ def _once(before: BaseException | None = None, after: BaseException | None = Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "append", broken)
         yield
+
+
+def test_ten_thousand_starts_under_one_key_are_one_saga(bench: Bench) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda _: bench.start(key="one").id, range(10_000)))
+    assert len(set(found)) == 1
+    assert bench.sql("SELECT count(*) FROM saga.log") == bench.sql("SELECT count(*) FROM saga.work") == [(1,)]
+
+
+def test_a_saga_that_was_started_with_another_definition_is_parked_with_the_difference(bench: Bench) -> None:
+    handle = bench.start()
+    changed = Saga("sequence", step("a"), step("b"), step("c"))
+    newer = Engine(bench.orchestrator.database, Catalog(lambda _: "celery"), bench.published.extend)
+    newer.catalog.add(changed)
+    assert Attempts(newer, lambda: 2, inline_wait=1.0).claim(handle.id, "main") is None
+    ((problem,),) = bench.sql("SELECT problem FROM saga.work")
+    assert problem.startswith("saga 'sequence' is defined differently here: ")
+    assert "'d'" in problem
+    assert handle.steps()["a"].attempts == 0
+    bench.sql("UPDATE saga.work SET due_at = now()")
+    assert bench.claimed(handle).step == "a"

@@ -43,6 +43,7 @@ from saga.codec import (
     result_json,
 )
 from saga.errors import ResultError
+from tests.conftest import shown
 
 ID = UUID("018f3b1e-0000-7000-8000-000000000001")
 
@@ -184,7 +185,7 @@ class Login(BaseModel):
         (SecretBytes(b"hunter2"), SecretBytes),
         ([{"pin": Secret(1234)}], list[dict[str, Secret[int]]]),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_secret_is_refused_as_only_its_mask_would_be_stored(value: Any, annotation: Any):
     for declared in (annotation, Any):
@@ -301,7 +302,7 @@ class Unspeakable:
         ("x" * 11, "x" * 10 + " …"),
         ("x" * 10, "x" * 10),
     ],
-    ids=ascii,
+    ids=shown,
 )
 def test_any_text_is_made_fit_for_storing(text: object, clean: str):
     found = clean_text(text, 10 if "xxx" in clean else 4000)
@@ -324,7 +325,7 @@ def test_any_text_is_made_fit_for_storing(text: object, clean: str):
         (int | str, False),
         (list[None], False),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_it_is_known_whether_a_type_allows_none(annotation: Any, allows: bool):
     assert allows_none(annotation) is allows

@@ -94,3 +94,10 @@ def test_another_database_is_refused(url: str):
     with pytest.raises(DatabaseNotReady, match="the saga log needs Postgres") as caught:
         postgres_url(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_with_an_at_sign_is_not_taken_for_a_host():
+    with pytest.raises(DatabaseNotReady, match="write @ as %40") as caught:
+        postgres_url("postgresql://ann:se@cret@db/shop")
+    assert "cret" not in str(caught.value).replace("secret", "")
+    assert postgres_url("postgresql://ann:se%40cret@db/shop").password == "se@cret"

@@ -19,6 +19,7 @@ from saga.definition import Parallel, Saga, Step
 from saga.errors import CorruptLog, DefinitionError
 from saga.outline import Fork, Outline
 from saga.retry import Retry
+from tests.conftest import shown
 
 from .helpers import app, fork, outline_of, step, task_of
 
@@ -539,7 +540,7 @@ def order_saga(**changes: Any) -> Saga:
         {"swapped": True},
         {"parallel": True},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_the_fingerprint_changes_with_the_structure(change: dict[str, Any]):
     assert order_saga(**change).outline.fingerprint != order_saga().outline.fingerprint
@@ -589,7 +590,7 @@ def test_an_outline_survives_its_way_through_json():
         {"saga": "place_order", "steps": [{"step": "reserve"}]},
         {"saga": "place_order", "steps": [{"parallel": [[]]}]},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_damaged_outline_is_refused(doc: Any):
     with pytest.raises(CorruptLog, match="a stored definition cannot be read"):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from saga.definition import Saga, Step
 from saga.errors import InputError
 from saga.starting import Starter, order
+from tests.conftest import shown
 
 from .helpers import task_of
 
@@ -52,10 +53,19 @@ def test_a_delay_or_a_deadline_that_is_no_time_or_too_far_away_is_refused(name: 
         started_with(**{name: value})
 
 
-@pytest.mark.parametrize("key", ["", "x" * 501, "a\x00", 5], ids=lambda value: str(value)[:5])
+@pytest.mark.parametrize(
+    "key", ["", "x" * 501, "x" * 2_000_000, "a\x00", "a\ud800", 5], ids=lambda value: str(value)[:5]
+)
 def test_a_key_that_is_no_text_of_fitting_length_is_refused(key: Any):
     with pytest.raises(InputError, match="expected a text of 1 to 500 characters"):
         started_with(key=key)
+
+
+def test_tags_are_as_small_as_an_input():
+    with pytest.raises(
+        InputError, match=r"^saga 'place_order': the tags cannot be stored: it is 1,0\d\d bytes of JSON"
+    ):
+        order_of(tags={"region": "x" * 1000})
 
 
 @pytest.mark.parametrize("priority", [None, 0, 9, 255])
@@ -63,13 +73,13 @@ def test_a_priority_is_a_byte_or_nothing(priority: Any):
     assert started_with(priority=priority).priority == priority
 
 
-@pytest.mark.parametrize("priority", [-1, 256, True, "high", 1.5, 10**30], ids=str)
+@pytest.mark.parametrize("priority", [-1, 256, True, "high", 1.5, 10**30], ids=shown)
 def test_a_priority_that_is_none_is_refused(priority: Any):
     with pytest.raises(InputError, match=r"^saga 'place_order': priority=.* expected a whole number from 0 to 255"):
         started_with(priority=priority)
 
 
-@pytest.mark.parametrize("tags", [{"a": object()}, ["\x00"], [float("nan")], {"\ud800"}], ids=repr)
+@pytest.mark.parametrize("tags", [{"a": object()}, ["\x00"], [float("nan")], {"\ud800"}], ids=shown)
 def test_tags_that_cannot_be_stored_are_refused(tags: Any):
     with pytest.raises(InputError, match=r"^saga 'place_order': the tags cannot be stored: "):
         order_of(tags=tags)
