@@ -1,9 +1,12 @@
 """pgsaga: transactional sagas for Celery, with the saga log in Postgres."""
 
+from saga.barriers import barrier
 from saga.context import Current, current
 from saga.definition import Parallel, Saga, Step
 from saga.errors import (
+    AbandonedStep,
     Abort,
+    BarrierError,
     DatabaseNotReady,
     DefinitionError,
     InputError,
@@ -36,7 +39,9 @@ from saga.wiring import Value
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbandonedStep",
     "Abort",
+    "BarrierError",
     "Current",
     "DatabaseNotReady",
     "DefinitionError",
@@ -62,6 +67,7 @@ __all__ = [
     "UnknownSaga",
     "Value",
     "WorkerLost",
+    "barrier",
     "compensation_started",
     "current",
     "saga_compensated",

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
 
 from saga import log, work
-from saga.codec import clean_text
 from saga.commands import AskPolicy, KeepWatch, RunStep
 from saga.crashpoints import reach
 from saga.database import Link
-from saga.definition import Job, Saga
+from saga.definition import Saga
 from saga.engine import Claim, Draft, Engine, Subject, Unreachable, Written, back_off, start_of
-from saga.errors import Abort, CorruptLog, ResultError, StepTimeout, WorkerLost
-from saga.events import (
-    AttemptFailed,
-    AttemptInterrupted,
-    AttemptStarted,
-    AttemptSucceeded,
-    DeadlinePassed,
-    Event,
-    LateResult,
-)
-from saga.machine import decide, failure_outcome, replay
-from saga.outcome import Failure, Interruption, Outcome, Success
+from saga.errors import CorruptLog, ResultError, first_line
+from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, Event, LateResult
+from saga.judgement import ending, failure, wait_after, wait_of_undecided
+from saga.machine import decide
+from saga.outcome import Failure, Outcome, Success, describe
 from saga.outline import Outline
-from saga.retry import LONGEST
-from saga.state import State, StepStatus, Track
+from saga.run import Run
+from saga.state import State, StepStatus
+from saga.work import Offer
 
 logger = logging.getLogger("saga")
 
@@ -42,60 +34,6 @@ _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Run:
-    """One attempt that this process owns.
-
-    Attributes:
-        state: the saga as this attempt last saw it.
-        started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
-        held: seconds to sleep before the attempt may start, when it has not yet.
-        over: its task is over, and its outcome on the way to the log.
-    """
-
-    saga: Saga
-    saga_id: UUID
-    state: State
-    lane: str
-    step: str
-    attempt: int
-    undo: bool
-    claim: Claim
-    started_at: datetime | None
-    clock: float = field(default_factory=time.monotonic)
-    held: float | None = None
-    over: bool = False
-
-    @property
-    def subject(self) -> Subject:
-        """The saga it belongs to."""
-        return Subject.of(self.saga_id, self.saga)
-
-    @property
-    def job(self) -> Job:
-        """What it runs."""
-        return self.saga.job(self.step, self.undo)
-
-    @property
-    def path(self) -> str:
-        """Which way it goes: ``run`` for an action, ``undo`` for an undo."""
-        return "undo" if self.undo else "run"
-
-    @property
-    def track(self) -> Track:
-        """Where its action or undo stands."""
-        return self.state.track(self.step, self.undo)
-
-    @property
-    def stands(self) -> bool:
-        """Whether the log still has this attempt open."""
-        return self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
-
-    def __str__(self) -> str:
-        what = "undo of " if self.undo else ""
-        return f"saga {self.saga.name}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"
 
 
 class Attempts:
@@ -122,56 +60,59 @@ class Attempts:
         try:
             return self._claim(saga_id, lane)
         except CorruptLog as error:
-            logger.error("%s", error)
-            self._give_up(saga_id, lane, str(error))
-            return None
+            problem = str(error)
+        except psycopg.IntegrityError as error:
+            problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
+        logger.error("%s", problem)
+        self._give_up(saga_id, lane, problem)
+        return None
 
     def _claim(self, saga_id: UUID, lane: str) -> Run | None:
         for tries in range(_CLAIM_TRIES):
-            run = self._claim_once(saga_id, lane)
+            known = self.engine.recall(saga_id)
+            offer, run = self._claim_once(saga_id, lane, known)
             if run is not None:
                 return run
-            with self.engine.database.link() as link:
-                seen = work.look(link, saga_id, lane)
-            if seen is None or not seen.free or not seen.due:
+            if offer is None or not offer.open:
                 return None
-            saga = self.engine.catalog.by_fingerprint(seen.fingerprint)
+            saga = self.engine.catalog.by_fingerprint(offer.fingerprint)
             if saga is None:
-                self._park(saga_id, lane, seen.fingerprint)
+                self._park(saga_id, lane, offer.fingerprint)
                 return None
-            if seen.attempt is None:
-                return self._settle(saga, saga_id, lane, seen.queue)
+            if offer.attempt is None:
+                return self._settle(saga, saga_id, lane, offer, known)
             back_off(tries)
         return None
 
-    def _claim_once(self, saga_id: UUID, lane: str) -> Run | None:
+    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
         engine = self.engine
-        known = engine.recall(saga_id)
-        token = uuid4()
+        token, run = uuid4(), None
         self.running[token] = None
         try:
             with engine.database.link() as link:
                 reach("claim.before", link.connection)
-                rows = work.claim(
+                offer = work.claim(
                     link, saga_id, lane, self._worker(), token, engine.catalog.limits, known.seq if known else 0
                 )
-            if rows:
+            if offer is not None and offer.won:
                 reach("claim.after")
-                self.running[token] = run = self._claimed(saga_id, token, known, rows)
-                return run
-        except BaseException:
-            del self.running[token]
-            raise
-        del self.running[token]
-        return None
+                run = self._claimed(saga_id, token, known, offer)
+        finally:
+            if run is None:
+                del self.running[token]
+            else:
+                self.running[token] = run
+        return offer, run
 
-    def _claimed(self, saga_id: UUID, token: UUID, known: State | None, rows: Sequence[tuple[Any, ...]]) -> Run:
-        saga = self.engine.catalog.by_fingerprint(rows[0][0])
+    def _claimed(self, saga_id: UUID, token: UUID, known: State | None, offer: Offer) -> Run:
+        saga = self.engine.catalog.by_fingerprint(offer.fingerprint)
         assert saga is not None, "only known fingerprints are claimed"
-        entries = log.entries(saga_id, (row[1:] for row in rows))
+        entries = log.entries(saga_id, offer.entries)
         started = entries[-1].event
         assert isinstance(started, AttemptStarted)
-        state = replay(saga, entries, known)
+        state = Subject.of(saga_id, saga).replay(entries, known)
+        if not _has_open(state, started):
+            raise CorruptLog(f"saga {saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for")
         claim = Claim(self._worker(), token, self.engine.catalog.queue(saga, started.step, started.undo))
         return Run(saga, saga_id, state, started.lane, started.step, started.attempt, started.undo, claim, state.at)
 
@@ -195,10 +136,10 @@ class Attempts:
             return f"no worker here knows saga {stored.name!r}"
         return f"saga {stored.name!r} is defined differently here: {stored.difference(mine.outline)}"
 
-    def _settle(self, saga: Saga, saga_id: UUID, lane: str, queue: str) -> Run | None:
+    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
-        claim = Claim(self._worker(), uuid4(), queue)
-        state = self.engine.read(Subject.of(saga_id, saga))
+        claim = Claim(self._worker(), uuid4(), offer.queue)
+        state = Subject.of(saga_id, saga).replay(log.entries(saga_id, offer.entries), known)
         self.running[claim.token] = None
         run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
         waits: dict[int, float | None] = {}
@@ -214,7 +155,7 @@ class Attempts:
                 written = self.engine.write(draft)
                 if written is not None:
                     reach("settle.after_append")
-                    return self._go_on(run, draft, written)
+                    return self.go_on(run, draft, written)
                 back_off(tries)
                 run.state = self.engine.read(run.subject, run.state)
         finally:
@@ -233,11 +174,11 @@ class Attempts:
         run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
         track = run.track
         if run.attempt not in waits:
-            waits[run.attempt] = self._wait_after(run, track)
+            waits[run.attempt] = wait_of_undecided(run)
         if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
             return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
-        return self._failed(run, track.error or "", None, waits[run.attempt], effect=effect, held=False)
+        return failure(run, track.error or "", None, waits[run.attempt], effect=effect)
 
     def _waited_out(self, state: State, command: RunStep) -> bool:
         """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
@@ -246,11 +187,6 @@ class Attempts:
             return False
         time.sleep(max(0.0, left))
         return True
-
-    def _wait_after(self, run: Run, track: Track) -> float | None:
-        if track.ended == "interrupted":
-            return 0.0
-        return self._ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
 
     # --- recording ----------------------------------------------------------------------------------------------------
 
@@ -263,7 +199,7 @@ class Attempts:
         Returns:
             the next attempt, started, or held and to be woken; ``None`` when the lane is given back or over.
         """
-        wait = self._next_wait(run, outcome)
+        wait = wait_after(run, outcome)
         interrupt: BaseException | None = None
         following = None
         for tries in range(_WITHOUT_END):
@@ -282,9 +218,9 @@ class Attempts:
                 continue
             except BaseException as error:
                 interrupt = error
-                written = self._find(draft)
+                written = self.find(draft)
             if written is not None:
-                following = self._go_on(run, draft, written)
+                following = self.go_on(run, draft, written)
                 break
             back_off(tries)
             run.state = self._insist(lambda: self.engine.read(run.subject, run.state))
@@ -299,7 +235,7 @@ class Attempts:
 
         Nothing is published: the caller commits, then calls ``go_on``.
         """
-        wait = self._next_wait(run, outcome)
+        wait = wait_after(run, outcome)
         for tries in range(_SETTLE_TRIES):
             if not run.stands:
                 return None
@@ -308,16 +244,8 @@ class Attempts:
             if written is not None:
                 return draft, written
             back_off(tries)
-            run.state = replay(run.saga, log.read_entries(link, run.saga_id, after=run.state.seq), run.state)
+            run.state = run.subject.replay(log.read_entries(link, run.saga_id, after=run.state.seq), run.state)
         return None
-
-    def committed(self, draft: Draft) -> Written | None:
-        """Whether a transaction whose commit was not answered has the draft after all; insists on an answer."""
-        return self._find(draft)
-
-    def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
-        """Turn an attempt whose end is committed into the one that follows."""
-        return self._go_on(run, draft, written)
 
     def wake(self, run: Run) -> Run | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
@@ -354,9 +282,10 @@ class Attempts:
             raise
         except Unreachable as error:
             logger.warning("saga %s: what happened is not known to be in the log: %s", draft.subject, first_line(error))
-            return self._find(draft)
+            return self.find(draft)
 
-    def _find(self, draft: Draft) -> Written | None:
+    def find(self, draft: Draft) -> Written | None:
+        """Whether a draft of which nobody knows was committed after all; insists on an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
     @staticmethod
@@ -369,50 +298,9 @@ class Attempts:
         raise AssertionError("unreachable")
 
     def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool) -> Draft:
-        return self.engine.draft(run.subject, run.state, self._event(run, outcome, wait, keep), run.claim, keep=keep)
-
-    def _event(self, run: Run, outcome: Outcome, wait: float | None, keep: bool) -> Event:
-        where = (run.lane, run.step, run.attempt, run.undo)
-        if isinstance(outcome, Success):
-            return AttemptSucceeded(*where, result=outcome.result)
-        if isinstance(outcome, Interruption):
-            return AttemptInterrupted(*where, error=outcome.reason)
         held = keep and wait is not None and 0 < wait <= self._inline_wait
-        return self._failed(run, describe(outcome.error), outcome.traceback, wait, effect=outcome.effect, held=held)
-
-    def _failed(
-        self, run: Run, error: str, traceback: str | None, wait: float | None, *, effect: bool, held: bool
-    ) -> AttemptFailed:
-        held = held and not run.state.paused
-        event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", error, traceback, wait, held, effect)
-        if wait is not None and (run.undo or not run.state.rolling_back):
-            return event
-        outcome = failure_outcome(run.state, event, effect=effect)
-        return replace(event, outcome=outcome, wait=None, held=False)
-
-    def _next_wait(self, run: Run, outcome: Outcome) -> float | None:
-        if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
-            return None
-        wait = self._ask_policy(run, outcome.error)
-        return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
-
-    def _ask_policy(self, run: Run, error: BaseException) -> float | None:
-        track = run.track
-        attempt = max(1, run.attempt - track.uncounted)
-        try:
-            wait = run.job.retry.next_wait(error, attempt, self._elapsed(run, track))
-        except Exception:
-            logger.exception("%s: its retry policy failed, so there is no further attempt", run)
-            return None
-        first_loss = isinstance(error, WorkerLost) and track.losses <= 1
-        return 0.0 if wait is not None and first_loss else wait
-
-    @staticmethod
-    def _elapsed(run: Run, track: Track) -> float:
-        """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
-        at = run.started_at or run.state.at
-        since = time.monotonic() - run.clock
-        return since + ((at - track.began).total_seconds() if at and track.began else 0.0)
+        event = ending(run, outcome, wait, held=held)
+        return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
 
     def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""
@@ -431,7 +319,8 @@ class Attempts:
         except Unreachable as error_:
             logger.warning("%s: the evidence could not be kept: %s", run, first_line(error_))
 
-    def _go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
+    def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
+        """Turn an attempt whose end is committed into the one that follows."""
         run.state = written.state
         self.engine.follow_up(draft, written)
         following = self._following(run, draft, written)
@@ -451,14 +340,9 @@ class Attempts:
         return None
 
 
-def describe(error: BaseException) -> str:
-    """An exception in one line: an ``Abort`` by its reason, anything else with its type before."""
-    text = clean_text(error)
-    if isinstance(error, (Abort, WorkerLost, StepTimeout)):
-        return text or type(error).__name__
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    return str(error).strip().split("\n")[0]
+def _has_open(state: State, started: AttemptStarted) -> bool:
+    """Whether a state includes the attempt that was started."""
+    if started.step not in state.steps:
+        return False
+    track = state.track(started.step, started.undo)
+    return track.status is StepStatus.RUNNING and track.attempts == started.attempt

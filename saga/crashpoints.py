@@ -69,6 +69,16 @@ def is_armed(folder: Path, point: str) -> bool:
     return (folder / point).exists()
 
 
+def struck_at(folder: Path, point: str) -> float:
+    """When a process was last struck at a point, in seconds since 1970."""
+    return max(taken.stat().st_ctime for taken in folder.glob(f"{point}.struck.*"))
+
+
+def is_paused(folder: Path, point: str) -> bool:
+    """Whether a process pauses at a point."""
+    return (folder / f"{point}.paused").exists()
+
+
 def release(folder: Path, point: str) -> None:
     """Let the process go on that pauses at a point."""
     (folder / f"{point}.paused").unlink(missing_ok=True)

@@ -60,6 +60,24 @@ class Subject:
     def __str__(self) -> str:
         return f"{self.outline.name}[{self.id}]"
 
+    def replay(self, entries: Sequence[Entry], known: State | None = None) -> State:
+        """The state that entries of the stored log amount to, from the first one on or from those already known.
+
+        Raises:
+            CorruptLog: an entry is missing, or does not fit those before it; the text names saga and seq.
+        """
+        seq = known.seq if known else 0
+        if entries and entries[-1].seq != seq + len(entries):
+            missing = next(number for number, entry in enumerate(entries, seq + 1) if entry.seq != number)
+            raise CorruptLog(f"saga {self.id}, entry {missing} is missing")
+        state = replay(self.outline, (), known)
+        try:
+            extend(self.outline, state, entries)
+        except Exception as error:  # whatever a damaged log does to the machine, which checks nothing
+            text = f"it does not fit the entries before it: {type(error).__name__}: {error}"
+            raise CorruptLog(f"saga {self.id}, entry {state.seq + 1}: {text}") from error
+        return state
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -236,9 +254,7 @@ class Engine:
             if header is None:
                 raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)
-            outline = saga.outline if saga else log.read_definition(link, header.fingerprint)
-        if outline is None:
-            raise CorruptLog(f"saga {saga_id}: its definition {header.fingerprint} is not in the database")
+            outline = saga.outline if saga else log.definition_of(link, header)
         return Subject(saga_id, outline, saga)
 
     def read(self, subject: Subject, known: State | None = None) -> State:
@@ -246,7 +262,7 @@ class Engine:
         known = known or self._remembered.get(subject.id)
         with self.database.link() as link:
             entries = log.read_entries(link, subject.id, after=known.seq if known else 0)
-        return replay(subject.outline, entries, known)
+        return subject.replay(entries, known)
 
     def recall(self, saga_id: UUID) -> State | None:
         """The state this process last saw, so that only what came later need be read."""

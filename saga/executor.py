@@ -23,7 +23,7 @@ from celery.app.trace import trace_task
 from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from saga.attempts import Attempts, Run, describe
+from saga.attempts import Attempts
 from saga.binding import Values, arguments
 from saga.codec import clean_text, result_json
 from saga.config import Settings
@@ -32,8 +32,9 @@ from saga.crashpoints import reach
 from saga.database import Link
 from saga.engine import Unreachable
 from saga.errors import Abort, ResultError, SagaError
-from saga.outcome import Failure, Interruption, Outcome, Success
+from saga.outcome import Failure, Interruption, Outcome, Success, describe
 from saga.pace import Pace
+from saga.run import Run
 from saga.step_task import prepare
 from saga.work import Dispatch
 
@@ -229,7 +230,7 @@ class Executor:
                 outcome = Interruption("the worker's time limit came")
             else:
                 outcome = Failure(error, effect=False, traceback=_traceback(error))
-            written = self._attempts.committed(draft) if draft is not None else None
+            written = self._attempts.find(draft) if draft is not None else None
         except BaseException as error:
             self._end_broken_off(run, draft, error)
             raise
@@ -240,7 +241,7 @@ class Executor:
         return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
 
     def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
-        written = self._attempts.committed(draft) if draft is not None else None
+        written = self._attempts.find(draft) if draft is not None else None
         if written is not None:
             following = self._attempts.go_on(run, draft, written)
             if following is not None:

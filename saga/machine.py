@@ -235,6 +235,8 @@ def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
 
 
 def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: Entry) -> None:
+    if event.undo and state.steps[event.step].undo is None:
+        return  # an undo that nobody owes
     track = state.track(event.step, event.undo)
     status = TRANSITIONS.get((track.status, _trigger(event)))
     if status is None or not _concerns(track, event):

@@ -141,6 +141,10 @@ class Publisher:
         )  # fmt: skip
 
     def _report(self, error: Exception) -> None:
+        if isinstance(error, ValueError):
+            # Such as a broker URL that cannot be read: the text would quote it, with the password.
+            logger.error("a message could not be sent; is the broker's URL as it should be? the relay sends it again")
+            return
         if not self._is_connection_lost(error):
             logger.error("a message could not be sent; the relay sends it again", exc_info=error)
             return
@@ -153,7 +157,10 @@ class Publisher:
 
     @cached_property
     def _connection_errors(self) -> tuple[type[Exception], ...]:
-        return tuple(self._app.connection_for_write().connection_errors)
+        try:
+            return tuple(self._app.connection_for_write().connection_errors)
+        except Exception:
+            return ()  # no start fails for it; whoever sends reports it
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from psycopg import errors as pg
 
 from saga import work
-from saga.attempts import first_line
 from saga.crashpoints import reach
 from saga.database import Database, Link
 from saga.engine import Unreachable
+from saga.errors import first_line
 from saga.liveness import lock_class
 from saga.work import Dispatch, Ping
 
@@ -83,7 +83,7 @@ class Relay:
             self._quiet_until = time.monotonic() + self._grace
             self._suspects.clear()
             if not self._failing:
-                logger.warning("the relay cannot reach the database: %s", str(error).strip().split("\n")[0])
+                logger.warning("the relay cannot reach the database: %s", first_line(error))
             self._failing = True
             return False
         if self._failing:

@@ -107,69 +107,69 @@ _ENTRY = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
 _READ = "seq, kind, lane, step, attempt, data, worker, at, format"
 
 
-def claim(link: Link, saga_id: UUID, lane: str, worker: int, token: UUID, limits: str, known: int) -> list[Row]:
-    """Take a free and due lane: its attempt's start is appended, its row gets an owner.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What became of a claim.
+
+    Attributes:
+        attempt: to make; ``None`` where whoever takes the lane has to decide first.
+        open: the lane was free and due.
+        won: the lane is taken, and the start of its attempt appended.
+        entries: the columns of what the log has after the entries that were known, the new one last; of a lane that is
+            neither taken nor to be decided about, nothing.
+    """
+
+    fingerprint: str
+    attempt: int | None
+    queue: str
+    open: bool
+    won: bool
+    entries: list[Row]
+
+
+def claim(link: Link, saga_id: UUID, lane: str, worker: int, token: UUID, limits: str, known: int) -> Offer | None:
+    """Take a free and due lane: its attempt's start is appended, its row gets an owner. ``None``: there is no such lane.
 
     Args:
         limits: JSON of the definitions this process can run: fingerprint to the timeouts of its steps.
         known: the last entry the caller has.
-
-    Returns:
-        the fingerprint and the columns of every entry after ``known``, the new one last; nothing if the lane is not to be had.
     """
-    return link.run(
+    rows = link.run(
         f"""
-        WITH free AS (
-            SELECT w.saga_id, w.lane, w.step, w.attempt, w.undo, w.fingerprint, %(limits)s::jsonb -> w.fingerprint AS limits
-            FROM {{s}}.work AS w
-            WHERE w.saga_id = %(saga)s AND w.lane = %(lane)s AND w.worker IS NULL AND w.attempt IS NOT NULL
-              AND w.due_at <= clock_timestamp() AND %(limits)s::jsonb ? w.fingerprint
+        WITH lane AS MATERIALIZED (
+            SELECT saga_id, lane, step, attempt, undo, fingerprint, queue,
+                   worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
+            FROM {{s}}.work WHERE saga_id = %(saga)s AND lane = %(lane)s
         ), won AS (
             INSERT INTO {{s}}.log ({_ENTRY})
-            SELECT f.saga_id, (SELECT max(seq) FROM {{s}}.log WHERE saga_id = %(saga)s) + 1,
-                   CASE WHEN f.undo THEN 'compensation_started' ELSE 'step_started' END, f.lane, f.step, f.attempt,
-                   jsonb_build_object('timeout', f.limits -> CASE WHEN f.undo THEN 'undo' ELSE 'do' END -> f.step),
+            SELECT saga_id, (SELECT max(seq) FROM {{s}}.log WHERE saga_id = %(saga)s) + 1,
+                   CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
+                   jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step),
                    %(worker)s, clock_timestamp(), {FORMAT}
-            FROM free AS f
+            FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL
             ON CONFLICT DO NOTHING
             RETURNING {_ENTRY}
         ), owned AS (
             UPDATE {{s}}.work AS w
-            SET worker = %(worker)s, token = %(token)s, problem = NULL, watch = (free.limits ->> 'watch')::float8,
-                due_at = clock_timestamp() + make_interval(secs => (free.limits ->> 'watch')::float8)
-            FROM won, free WHERE w.saga_id = won.saga_id AND w.lane = won.lane
+            SET worker = %(worker)s, token = %(token)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
+                due_at = clock_timestamp() + make_interval(secs => (lane.limits ->> 'watch')::float8)
+            FROM won, lane WHERE w.saga_id = won.saga_id AND w.lane = won.lane
+        ), news AS (
+            SELECT {_READ} FROM {{s}}.log
+            WHERE saga_id = %(saga)s AND seq > %(known)s
+              AND EXISTS (SELECT FROM lane WHERE open AND limits IS NOT NULL AND (attempt IS NULL OR EXISTS (SELECT FROM won)))
+            UNION ALL SELECT {_READ} FROM won
         )
-        SELECT (SELECT fingerprint FROM free), {_READ} FROM {{s}}.log
-        WHERE saga_id = %(saga)s AND seq > %(known)s AND EXISTS (SELECT FROM won)
-        UNION ALL SELECT (SELECT fingerprint FROM free), {_READ} FROM won
-        ORDER BY seq
+        SELECT lane.fingerprint, lane.attempt, lane.queue, lane.open, EXISTS (SELECT FROM won), news.*
+        FROM lane LEFT JOIN news ON TRUE
+        ORDER BY news.seq
         """,
         {"saga": saga_id, "lane": lane, "worker": worker, "token": token, "limits": limits, "known": known},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A lane's row as it is, for someone who could not claim it."""
-
-    fingerprint: str
-    attempt: int | None
-    free: bool
-    due: bool
-    queue: str
-    problem: str | None
-
-
-def look(link: Link, saga_id: UUID, lane: str) -> Look | None:
-    """Read one lane's row."""
-    rows = link.run(
-        """
-        SELECT fingerprint, attempt, worker IS NULL, due_at <= clock_timestamp(), queue, problem
-        FROM {s}.work WHERE saga_id = %(saga)s AND lane = %(lane)s
-        """,
-        {"saga": saga_id, "lane": lane},
-    )
-    return Look(*rows[0]) if rows else None
+    if not rows:
+        return None
+    fingerprint, attempt, queue, is_open, won = rows[0][:5]
+    return Offer(fingerprint, attempt, queue, is_open, won, [row[5:] for row in rows if row[5] is not None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ def become_relay(link: Link, key: int) -> bool:
     rows = link.run(
         """
         SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', '1s', true),
-               set_config('idle_in_transaction_session_timeout', '5s', true), pg_try_advisory_xact_lock(%(key)s)
+               set_config('idle_in_transaction_session_timeout', '2s', true), pg_try_advisory_xact_lock(%(key)s)
         """,
         {"key": key},
     )
@@ -278,8 +278,9 @@ def mark_due_sent(link: Link, limit: int) -> list[Dispatch]:
 
 _DEADLINE = """
     e.at + make_interval(secs => CASE WHEN jsonb_typeof(e.data -> 'timeout') = 'number'
-                                      THEN (e.data ->> 'timeout')::float8 ELSE 300 END)
+                                      THEN least(greatest((e.data -> 'timeout')::numeric, 0), 1e9)::float8 ELSE 300 END)
 """
+"""When an attempt is over. A damaged timeout may be any JSON, and must not make the statement fail for all."""
 
 _LAST = f"""
     SELECT e.step, e.attempt, e.kind, {_DEADLINE} AS deadline

@@ -1,0 +1,78 @@
+"""Judgement: what the end of an attempt means, whether there is another one, and what the log is to say of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from saga.errors import Abort, StepTimeout, WorkerLost
+from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event
+from saga.machine import failure_outcome
+from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.retry import LONGEST
+from saga.run import Run
+
+logger = logging.getLogger("saga")
+
+
+def ending(run: Run, outcome: Outcome, wait: float | None, *, held: bool) -> Event:
+    """The event that says how an attempt ended.
+
+    Args:
+        wait: seconds before the next one; ``None`` when there is none.
+        held: the worker keeps the lane meanwhile.
+    """
+    where = (run.lane, run.step, run.attempt, run.undo)
+    if isinstance(outcome, Success):
+        return AttemptSucceeded(*where, result=outcome.result)
+    if isinstance(outcome, Interruption):
+        return AttemptInterrupted(*where, error=outcome.reason)
+    return failure(run, describe(outcome.error), outcome.traceback, wait, effect=outcome.effect, held=held)
+
+
+def failure(
+    run: Run, error: str, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
+) -> AttemptFailed:
+    """The event of a failure, to be followed by another attempt if there is a wait and the saga goes on in that way."""
+    held = held and not run.state.paused
+    event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", error, traceback, wait, held, effect)
+    if wait is not None and (run.undo or not run.state.rolling_back):
+        return event
+    outcome = failure_outcome(run.state, event, effect=effect)
+    return replace(event, outcome=outcome, wait=None, held=False)
+
+
+def wait_after(run: Run, outcome: Outcome) -> float | None:
+    """Seconds between the end of an attempt and the next one; ``None`` when there is none."""
+    if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
+        return None
+    wait = _ask_policy(run, outcome.error)
+    return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
+
+
+def wait_of_undecided(run: Run) -> float | None:
+    """The same for an attempt that ended without a word: by a timeout, with its worker, or because that shut down."""
+    track = run.track
+    if track.ended == "interrupted":
+        return 0.0
+    return _ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
+
+
+def _ask_policy(run: Run, error: BaseException) -> float | None:
+    track = run.track
+    attempt = max(1, run.attempt - track.uncounted)
+    try:
+        wait = run.job.retry.next_wait(error, attempt, _elapsed(run))
+    except Exception:
+        logger.exception("%s: its retry policy failed, so there is no further attempt", run)
+        return None
+    first_loss = isinstance(error, WorkerLost) and track.losses <= 1
+    return 0.0 if wait is not None and first_loss else wait
+
+
+def _elapsed(run: Run) -> float:
+    """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
+    at, began = run.started_at or run.state.at, run.track.began
+    since = time.monotonic() - run.clock
+    return since + ((at - began).total_seconds() if at and began else 0.0)
