@@ -6,13 +6,16 @@ The input's ``script`` maps a step, or ``undo:`` and a step, to what its attempt
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import json
 import os
 import signal
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -78,8 +81,12 @@ def await_gate(name: str) -> None:
 
 
 def play(script: dict[str, Any], seen: Any = None) -> Any:
+    """Write down that this attempt runs, and do what the script says of it."""
+    return act_out(script, note(seen))
+
+
+def act_out(script: dict[str, Any], current: saga.Current) -> Any:
     """Do what the script says of this attempt."""
-    current = note(seen)
     words = script.get(f"undo:{current.step}" if current.compensating else current.step, "ok")
     words = words if isinstance(words, list) else [words]
     word, _, detail = words[min(current.attempt, len(words)) - 1].partition(" ")
@@ -91,6 +98,10 @@ def play(script: dict[str, Any], seen: Any = None) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "exit":
         sys.exit(3)
+    if word == "fork":
+        fork_and_die(detail)
+    if word == "hold":
+        ctypes.PyDLL(None).sleep(int(detail))  # PyDLL keeps the interpreter lock during the call
     if word == "burst":
         return bursting()
     if word == "wait":
@@ -98,10 +109,34 @@ def play(script: dict[str, Any], seen: Any = None) -> Any:
     return f"{current.step}-{current.attempt}"
 
 
+def fork_and_die(gate: str) -> None:
+    """Leave a child behind, which holds whatever this process had open, until a gate opens."""
+    if os.fork() == 0:
+        await_gate(gate)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def bursting() -> Any:
     """A result that fails while it is stored."""
     yield 1
     raise KeyError("half way")
+
+
+def transfer_once(script: dict[str, Any]) -> Any:
+    """Have an effect behind a barrier, after what the script says, as a slow action does."""
+    current = note()
+    result = act_out(script, current)
+    engine = sqlalchemy.create_engine(os.environ["SAGA_DATABASE_URL"])
+    try:
+        with engine.begin() as connection, saga.barrier(connection) as first:
+            if first:
+                connection.execute(
+                    sqlalchemy.text("INSERT INTO ledger VALUES (:key)"), {"key": current.idempotency_key}
+                )
+    finally:
+        engine.dispose()
+    return result
 
 
 class Odd:
@@ -121,8 +156,23 @@ def shared(script: dict[str, Any]) -> Any:
     return play(script)
 
 
-def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
-    """The app with its tasks and sagas."""
+def file_away(folder: str, gated: str) -> None:
+    """Have an effect that needs no database: a file for each attempt. One that runs twice fails."""
+    current = saga.current()
+    assert current is not None
+    key = current.idempotency_key.replace("/", ".")
+    with (Path(folder) / f"{key}.{current.attempt}").open("x"):
+        pass
+    while current.step == gated and not (Path(folder) / "open").exists():
+        time.sleep(0.01)
+
+
+def build(broker_url: str, database_url: str, queue: str, conf: dict[str, Any] | None = None) -> Orchestrator:
+    """The app with its tasks and sagas.
+
+    Args:
+        conf: further configuration of Celery.
+    """
     app = Celery("acceptance", broker=broker_url)
     app.conf.update(
         saga_database_url=database_url,
@@ -131,6 +181,7 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         saga_failover_grace=float(os.environ.get("GRACE", "0")),
         task_routes={"acceptance.routed": {"queue": f"{queue}.routed"}},
     )
+    app.conf.update(conf or {})
     task = functools.partial(app.task, shared=False)
 
     @task(name="acceptance.act")
@@ -212,6 +263,22 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
         connection.execute(sqlalchemy.text("INSERT INTO booking VALUES (:key)"), {"key": idempotency_key})
         return play(script)
 
+    @task(name="acceptance.transfer")
+    def transfer(script: dict[str, Any]) -> Any:
+        return transfer_once(script)
+
+    @task(name="acceptance.untransfer")
+    def untransfer(script: dict[str, Any]) -> Any:
+        return transfer_once(script)
+
+    @task(name="acceptance.file")
+    def file(folder: str, gated: str) -> None:
+        file_away(folder, gated)
+
+    @task(name="acceptance.unfile")
+    def unfile(folder: str, gated: str) -> None:
+        file_away(folder, gated)
+
     @task(name="acceptance.impatient")
     def impatient(script: dict[str, Any], connection: Any) -> Any:
         connection.commit()
@@ -254,6 +321,11 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
              step("a", ledger, compensate=unledger),
              Parallel(step("b", ledger, compensate=unledger), [booked("t"), step("c", ledger, compensate=unledger)]),
              step("z", compensate=None)),
+        Saga("guarded",
+             step("a"), step("b", transfer, compensate=untransfer, timeout=SHORT, retry=ONCE), step("c")),
+        Saga("filed", *(step(name, file, compensate=unfile, timeout=timedelta(minutes=5)) for name in "abc")),
+        Saga("bare", Step(act, name="b", compensate=undo, retry=ONCE)),
+        Saga("waits", step("a"), step("b", retry=Retry(stop=stop_after_attempt(2), wait=wait_fixed(1.5)))),
         Saga("impatient", step("impatient", impatient, transactional=True)),
         Saga("bank",
              Step(deposit, transactional=True, compensate=withdraw, retry=QUICK, compensate_retry=QUICK),
@@ -262,8 +334,17 @@ def build(broker_url: str, database_url: str, queue: str) -> Orchestrator:
     return Orchestrator(app, sagas=sagas)
 
 
+if "ACCEPTANCE_CLOCK" in os.environ:
+    import time_machine
+
+    now = datetime.now(UTC) + timedelta(minutes=float(os.environ["ACCEPTANCE_CLOCK"]))
+    time_machine.travel(now, tick=True).start()
+
 if "ACCEPTANCE_QUEUE" in os.environ:
     orchestrator = build(
-        os.environ["CELERY_BROKER_URL"], os.environ["SAGA_DATABASE_URL"], os.environ["ACCEPTANCE_QUEUE"]
+        os.environ["CELERY_BROKER_URL"],
+        os.environ["SAGA_DATABASE_URL"],
+        os.environ["ACCEPTANCE_QUEUE"],
+        json.loads(os.environ.get("ACCEPTANCE_CONF", "{}")),
     )
     app = orchestrator.app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import os
 import socket
 import time
@@ -32,14 +33,19 @@ _numbers = itertools.count(1)
 
 
 class World:
-    """Somewhere for sagas to run, and a look at what they did."""
+    """Somewhere for sagas to run, and a look at what they did.
 
-    def __init__(self, stack: Stack, broker_url: str) -> None:
+    Args:
+        conf: further configuration of Celery.
+    """
+
+    def __init__(self, stack: Stack, broker_url: str, conf: dict[str, Any] | None = None) -> None:
         self.stack = stack
         self.broker_url = broker_url
         self.queue = f"acceptance-{os.getpid()}-{next(_numbers)}"
         self.database_url = make_database(stack)
-        self.orchestrator: Orchestrator = acceptance_app.build(broker_url, self.database_url, self.queue)
+        self.conf = conf or {}
+        self.orchestrator: Orchestrator = acceptance_app.build(broker_url, self.database_url, self.queue, self.conf)
         self.workers: list[Worker] = []
         self.sql(acceptance_app.TABLES)
 
@@ -51,11 +57,14 @@ class World:
 
     def spawn(self, env: dict[str, str] | None = None, **options: Any) -> Worker:
         """Start a worker."""
-        urls = {"SAGA_DATABASE_URL": self.database_url, "CELERY_BROKER_URL": self.broker_url}
+        given = {
+            "SAGA_DATABASE_URL": self.database_url,
+            "CELERY_BROKER_URL": self.broker_url,
+            "ACCEPTANCE_QUEUE": self.queue,
+            "ACCEPTANCE_CONF": json.dumps(self.conf),
+        }
         options.setdefault("queues", [self.queue])
-        worker = self.stack.worker(
-            "acceptance_app", cwd=HERE, env=urls | {"ACCEPTANCE_QUEUE": self.queue} | (env or {}), **options
-        )
+        worker = self.stack.worker("acceptance_app", cwd=HERE, env=given | (env or {}), **options)
         self.workers.append(worker)
         return worker
 
@@ -148,6 +157,18 @@ def broker_url(stack: Stack, name: str) -> str:
 
 
 BROKERS = ["valkey", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)]
+
+LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True}
+QUORUM = {"task_default_queue_type": "quorum", "task_create_missing_queue_type": "quorum"}
+EVERY_BROKER = [
+    pytest.param("valkey", {}, id="valkey"),
+    pytest.param("valkey", LATE, id="valkey-acks-late"),
+    pytest.param("rabbitmq", {}, id="rabbitmq-classic", marks=pytest.mark.rabbitmq),
+    pytest.param("rabbitmq", LATE, id="rabbitmq-classic-acks-late", marks=pytest.mark.rabbitmq),
+    pytest.param("rabbitmq", QUORUM, id="rabbitmq-quorum", marks=pytest.mark.rabbitmq),
+    pytest.param("rabbitmq", QUORUM | LATE, id="rabbitmq-quorum-acks-late", marks=pytest.mark.rabbitmq),
+]
+"""Every kind of broker and queue, and both ways to acknowledge: a name for ``broker_url``, and Celery's configuration."""
 
 
 @pytest.fixture(scope="module", params=BROKERS)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine
 
 from saga import Handle, SagaCompensated, Status
+from saga.barriers import create_table
+from saga.crashpoints import FOLDER, arm, release
 from saga.dev import Stack
 from saga.events import AttemptFailed, AttemptLost, AttemptStarted, AttemptSucceeded, AttemptTimedOut, Entry
 from saga.work import Dispatch
-from tests.acceptance.conftest import PATIENCE, World, acceptance_app, broker_url, eventually
+from tests.acceptance.conftest import EVERY_BROKER, PATIENCE, World, acceptance_app, broker_url, eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]
 
@@ -48,15 +57,55 @@ def test_a_worker_killed_in_an_undo_goes_on_at_that_undo(world: World) -> None:
     assert world.effects(handle) == ["a", "b", "c", "undo b", "undo b 2", "undo a"]
 
 
-def test_every_worker_killed_at_once_loses_nothing(world: World) -> None:
-    first = world.worker(concurrency=2)
-    handles = [world.start("sequence", {"b": ["wait never", "ok"]}) for _ in range(2)]
-    for handle in handles:
-        world.await_effect(handle, "b")
-    first.kill()
-    world.worker(concurrency=2)
-    for handle in handles:
-        assert handle.result(timeout=30)["b"] == "b-2"
+@pytest.mark.parametrize(("broker", "conf"), EVERY_BROKER)
+def test_every_worker_killed_at_once_loses_nothing(stack: Stack, broker: str, conf: dict[str, Any]) -> None:
+    with closing(World(stack, broker_url(stack, broker), conf)) as world:
+        workers = [world.worker(concurrency=1) for _ in range(2)]
+        handles = [world.start("sequence", {"b": ["wait never", "ok"]}) for _ in range(2)]
+        for handle in handles:
+            world.await_effect(handle, "b")
+        for worker in workers:
+            worker.kill()
+        world.worker(concurrency=2)
+        for handle in handles:
+            assert handle.result(timeout=30)["b"] == "b-2"
+            assert world.effects(handle) == ["a", "b", "b 2", "c"]
+            assert "attempt_lost" in [entry.kind for entry in handle.log()]
+        assert world.leftovers() == []
+
+
+@pytest.mark.parametrize(("broker", "conf"), EVERY_BROKER)
+def test_faults_of_every_kind_end_alike_on_every_broker(stack: Stack, broker: str, conf: dict[str, Any]) -> None:
+    with closing(World(stack, broker_url(stack, broker), conf)) as world:
+        world.worker(concurrency=2)
+        killed = world.start("sequence", {"b": ["die", "ok"]})
+        killed_in_undo = world.start("parallel", {"e": "abort no", "undo:b": ["die", "ok"]})
+        timed_out = world.start("slow", {"b": "wait late"})
+        retried = world.start("waits", {"b": ["fail", "ok"]})
+        quick = [world.start("parallel") for _ in range(20)]
+        assert killed.result(timeout=30)["b"] == "b-2"
+        assert world.finish(killed_in_undo) == Status.COMPENSATED
+        for handle in (killed, killed_in_undo):
+            assert "attempt_lost" in [entry.kind for entry in handle.log()]
+        assert world.finish(timed_out) == Status.COMPENSATED
+        assert retried.result(timeout=30)["b"] == "b-2"
+        assert {world.finish(handle) for handle in quick} == {Status.COMPLETED}
+        world.open_gate("late")
+        assert world.sql("SELECT FROM effect GROUP BY saga, step, undo, attempt HAVING count(*) > 1") == []
+        assert world.effects(timed_out) == ["a", "b", "undo b", "undo a"]
+        assert world.leftovers() == []
+
+
+@pytest.mark.parametrize(("broker", "conf"), EVERY_BROKER)
+def test_a_queue_that_is_deleted_loses_no_saga_on_any_broker(stack: Stack, broker: str, conf: dict[str, Any]) -> None:
+    with closing(World(stack, broker_url(stack, broker), conf)) as world:
+        handles = [world.start("sequence") for _ in range(50)]
+        world.orchestrator.publisher.flush()
+        with world.orchestrator.app.connection_for_write() as connection:
+            connection.default_channel.queue_delete(world.queue)
+        world.worker(concurrency=2)
+        assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
+        assert world.sql("SELECT FROM effect GROUP BY saga, step HAVING count(*) > 1") == []
 
 
 def test_a_timed_out_step_is_undone_and_its_late_result_is_never_used(world: World) -> None:
@@ -71,6 +120,32 @@ def test_a_timed_out_step_is_undone_and_its_late_result_is_never_used(world: Wor
     state = handle.replay()
     assert state.status == Status.COMPENSATED
     assert state.steps["b"].result is None
+
+
+def test_a_barrier_refuses_the_action_that_arrives_after_its_undo(world: World) -> None:
+    create_barrier(world)
+    world.worker(concurrency=2)
+    handle = world.start("guarded", {"b": "wait late"})
+    assert world.finish(handle) == Status.COMPENSATED
+    world.open_gate("late")
+    late = eventually(lambda: [entry for entry in handle.log() if entry.kind == "late_result"], "the late result")
+    assert late[0].data["error"].startswith("AbandonedStep: ")
+    assert world.effects(handle) == ["a", "b", "undo b", "undo a"]
+    assert world.sql("SELECT key FROM ledger") == []
+
+
+def test_a_barrier_lets_each_effect_and_its_undo_through_once(world: World) -> None:
+    create_barrier(world)
+    world.worker(concurrency=1)
+    handle = world.start("guarded", {"c": "abort no"})
+    assert world.finish(handle) == Status.COMPENSATED
+    assert world.sql("SELECT key FROM ledger ORDER BY key") == [(f"{handle.id}/b",), (f"{handle.id}/b/undo",)]
+
+
+def create_barrier(world: World) -> None:
+    engine = create_engine(world.database_url)
+    assert create_table(engine)
+    engine.dispose()
 
 
 def test_an_abort_after_a_timeout_is_undone(world: World) -> None:
@@ -114,30 +189,40 @@ def test_a_flushed_broker_loses_no_saga(stack: Stack) -> None:
         world.close()
 
 
-@pytest.mark.rabbitmq
-def test_a_purged_queue_loses_no_saga(stack: Stack) -> None:
-    world = World(stack, broker_url(stack, "rabbitmq"))
-    try:
-        handles = [world.start("sequence") for _ in range(100)]
-        world.orchestrator.publisher.flush()
-        with world.orchestrator.app.connection_for_write() as connection:
-            assert connection.default_channel.queue_purge(world.queue) > 0
-        world.worker(concurrency=2)
-        assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
-    finally:
-        world.close()
-
-
 def test_a_duplicate_of_every_message_changes_nothing(world: World) -> None:
     world.worker(concurrency=2)
     publish = world.orchestrator.engine.publish
     world.orchestrator.engine.publish = lambda messages: publish([*messages, *messages])
+    running = world.start("parallel", {"a": "wait doubled"})
+    world.await_effect(running, "a")
+    for lane in ("main", "main", "main/b", "main/c"):
+        publish([Dispatch(running.id, lane, world.queue)])
     handles = [world.start("parallel") for _ in range(20)]
-    for handle in handles:
-        for lane in ("main", "main/b", "main/c"):
-            publish([Dispatch(handle.id, lane, world.queue)])
-    assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
+    assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}  # behind the duplicates in the queue
+    world.open_gate("doubled")
+    assert world.finish(running) == Status.COMPLETED
+    publish([Dispatch(handle.id, "main", world.queue) for handle in (running, *handles)])
+    assert world.finish(world.start("sequence")) == Status.COMPLETED
     assert world.sql("SELECT saga, step FROM effect GROUP BY 1, 2 HAVING count(*) > 1") == []
+
+
+class Bomb:
+    """What makes a file wherever it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (self.path, "w")
+
+
+def send_raw(world: World, body: bytes, content_type: str) -> None:
+    """Send a message of which only the headers are well-formed."""
+    with world.orchestrator.app.producer_or_acquire() as producer:
+        producer.publish(
+            body, routing_key=world.queue, exchange="", content_type=content_type, content_encoding="utf-8",
+            headers={"task": "saga.run", "id": str(uuid4()), "lang": "py"},
+        )  # fmt: skip
 
 
 def test_malformed_messages_are_refused_and_harm_nobody(world: World) -> None:
@@ -151,12 +236,30 @@ def test_malformed_messages_are_refused_and_harm_nobody(world: World) -> None:
         [[["x"]]],
         [{"a": 1}],
         [[[str(i), "main"] for i in range(2000)]],
+        [[[str(uuid4()), "main\ud800"]]],
+        [[[str(uuid4()), "x" * 1_000_000]]],
+        [[[str(uuid4()), "nowhere"]]],
+        ["nowhere", 10**30],
+        ["nowhere\x00", 1],
     ]
     for arguments in strange:
-        app.send_task("saga.run", arguments, queue=world.queue)
-        app.send_task("saga.ping", arguments, queue=world.queue)
+        for named in ({}, {"more": 1}):
+            app.send_task("saga.run", arguments, named, queue=world.queue)
+            app.send_task("saga.ping", arguments, named, queue=world.queue)
     assert world.finish(world.start("sequence")) == Status.COMPLETED
     assert "Traceback" not in worker.output()
+    assert "saga.ping message is refused" in worker.output()
+    assert "saga.run message is refused" in worker.output()
+    assert max(map(len, worker.output().splitlines())) < 1000
+    assert world.sql("SELECT * FROM saga.ping WHERE queue <> %s", world.queue) == []
+
+
+def test_messages_that_celery_cannot_read_run_nothing_and_harm_nobody(world: World, tmp_path: Path) -> None:
+    world.worker(concurrency=1)
+    send_raw(world, b"[" * 100_000, "application/json")
+    send_raw(world, pickle.dumps(Bomb(str(tmp_path / "went off"))), "application/x-python-serialize")
+    assert world.finish(world.start("sequence")) == Status.COMPLETED
+    assert not (tmp_path / "went off").exists()
 
 
 def test_a_saga_no_worker_knows_is_parked_and_says_why(world: World) -> None:
@@ -201,13 +304,90 @@ def test_a_warm_shutdown_finishes_the_step_and_hands_the_rest_back(world: World,
 
 
 def test_a_cold_shutdown_is_no_failure_of_the_step(world: World) -> None:
+    check_that_a_shutdown_costs_no_attempt(world)
+
+
+def test_a_soft_shutdown_lets_the_step_finish_and_begins_no_other(world: World) -> None:
+    world.conf["worker_soft_shutdown_timeout"] = 3
     first = world.worker(concurrency=1)
-    handle = world.start("sequence", {"b": ["wait never", "ok"]})
+    handle = world.start("sequence", {"a": "wait soft"})
+    world.await_effect(handle, "a")
+    first.signal(signal.SIGQUIT)
+    eventually(lambda: "Initiating Soft Shutdown" in first.output(), "the shutdown")
+    world.open_gate("soft")
+    eventually(lambda: not first.is_alive, "the worker's end")
+    assert world.effects(handle) == ["a"]
+    world.worker(concurrency=1)
+    assert handle.result(timeout=30) == {"a": "a-1", "b": "b-1", "c": "c-1"}
+
+
+def test_a_soft_shutdown_that_runs_out_is_no_failure_of_the_step(world: World) -> None:
+    world.conf["worker_soft_shutdown_timeout"] = 0.5
+    check_that_a_shutdown_costs_no_attempt(world)
+
+
+def check_that_a_shutdown_costs_no_attempt(world: World) -> None:
+    """Break off a step that has one attempt only."""
+    first = world.worker(concurrency=1)
+    handle = world.start("bare", {"b": ["wait never", "ok"]})
     world.await_effect(handle, "b")
     first.signal(signal.SIGQUIT)
     eventually(lambda: not first.is_alive, "the worker's end")
     world.worker(concurrency=1)
     assert handle.result(timeout=30)["b"] == "b-2"
+
+
+def test_a_step_that_forks_leaves_no_child_that_keeps_its_worker_alive(world: World) -> None:
+    world.worker(concurrency=1)
+    handle = world.start("sequence", {"b": ["fork grown", "ok"]})
+    assert handle.result(timeout=30)["b"] == "b-2"
+    assert "attempt_lost" in [entry.kind for entry in handle.log()]
+    world.open_gate("grown")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_step_that_holds_the_interpreter_lock_is_not_taken_for_lost(world: World, pool: str) -> None:
+    world.worker(pool=pool, concurrency=2)
+    world.worker(pool=pool, concurrency=2)
+    handles = [world.start("sequence", {"b": "hold 3"}) for _ in range(2)]
+    for handle in handles:
+        assert handle.result(timeout=30)["b"] == "b-1"
+        assert world.effects(handle) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_worker_whose_clock_is_wrong_changes_nothing(world: World, minutes: int) -> None:
+    world.worker(concurrency=3, env={"ACCEPTANCE_CLOCK": str(minutes)})
+    delayed = world.start("sequence", delay=1)
+    waits = world.start("waits", {"b": ["fail", "ok"]})
+    slow = world.start("slow", {"b": "wait never"})
+    assert world.finish(delayed) == world.finish(waits) == Status.COMPLETED
+    assert world.finish(slow) == Status.COMPENSATED
+    assert between(delayed, "saga_started", "step_started") >= timedelta(seconds=1)
+    assert between(waits, "step_failed", "step_started") >= timedelta(seconds=1.5)
+    assert timedelta(seconds=1) <= between(slow, "step_started", "attempt_timed_out") < timedelta(seconds=60)
+    world.open_gate("never")
+
+
+def between(handle: Handle, one: str, other: str) -> timedelta:
+    """The time, by the database's clock, from the first entry of one kind to the next one of another."""
+    entries = iter(handle.log())
+    began = next(entry.at for entry in entries if entry.kind == one)
+    return next(entry.at for entry in entries if entry.kind == other) - began
+
+
+def test_the_place_of_a_relay_that_hangs_is_taken(world: World, tmp_path: Path) -> None:
+    arm(tmp_path, "relay.before_commit", "pause")
+    first = world.worker(concurrency=1, env={FOLDER: str(tmp_path)})
+    eventually((tmp_path / "relay.before_commit.paused").exists, "the first relay to hang, in its transaction")
+    first.suspend()
+    world.worker(concurrency=1)
+    handle = world.start("slow", {"b": "wait never"})
+    assert world.finish(handle) == Status.COMPENSATED
+    first.resume()
+    release(tmp_path, "relay.before_commit")
+    world.open_gate("never")
+    assert world.finish(world.start("sequence")) == Status.COMPLETED
 
 
 def test_a_stopped_worker_that_wakes_after_its_timeout_changes_nothing(world: World) -> None:
@@ -235,23 +415,6 @@ def test_a_relay_on_its_own_sends_what_is_due(world: World) -> None:
     finally:
         stopping.set()
         relay.join()
-
-
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_postgres_restart_runs_no_step_twice(mode: str) -> None:
-    with Stack() as own:
-        world = World(own, own.broker_url)
-        try:
-            world.worker(pool="threads", concurrency=8, env={"GRACE": "10"})
-            handles = [world.start("sequence", {"b": "wait restarted"}) for _ in range(8)]
-            for handle in handles:
-                world.await_effect(handle, "b")
-            own.postgres.restart(mode=mode)
-            world.open_gate("restarted")
-            assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
-            assert world.sql("SELECT saga, step FROM effect GROUP BY 1, 2 HAVING count(*) > 1") == []
-        finally:
-            world.close()
 
 
 def test_a_pool_process_that_is_held_past_its_timeout_ends_itself(world: World) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 
 import psycopg
 import pytest
+import redis
 import sqlalchemy
 from sqlalchemy.orm import Session
 
 from saga import InputError, KeyBusy, KeyConflict, NotAllowed, SagaCompensated, SagaStuck, Status
+from saga.dev import Stack
 from tests.acceptance.conftest import World, eventually
 
 pytestmark = pytest.mark.acceptance
@@ -352,3 +357,13 @@ def test_a_transactional_step_that_commits_by_itself_is_undone_when_it_fails(sha
     assert shared_world.finish(handle) == Status.COMPENSATED
     assert handle.steps()["impatient"].status == "unknown"
     assert shared_world.effects(handle) == ["impatient", "undo impatient"]
+
+
+def test_a_message_carries_ids_and_nothing_else(stack: Stack) -> None:
+    with closing(World(stack, stack.broker_url)) as world:
+        handle = world.start("parallel", {"a": "wait geheim"}, tags={"note": "geheim"}, key="geheim")
+        world.orchestrator.publisher.flush()
+        (message,) = redis.Redis.from_url(stack.broker_url).lrange(world.queue, 0, -1)
+        assert b"geheim" not in message
+        body = base64.b64decode(json.loads(message)["body"])
+        assert json.loads(body)[:2] == [[[[str(handle.id), "main"]]], {}]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from saga import Handle, Status
-from saga.crashpoints import FOLDER, POINTS, Strike, arm, is_armed
+from saga import Handle, NotAllowed, Status
+from saga.crashpoints import FOLDER, POINTS, Strike, arm, is_armed, is_paused, release, struck_at
 from saga.dev import Stack
-from saga.events import AttemptStarted, AttemptSucceeded
+from saga.events import AttemptLost, AttemptStarted, AttemptSucceeded
 from tests.acceptance.conftest import BROKERS, HERE, World, broker_url, eventually
+from tests.crash.conftest import KILL_TO_PROGRESS
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]
 
@@ -78,9 +80,11 @@ CASES = [
 
 @pytest.mark.parametrize(("point", "saga", "direction"), CASES)
 def test_a_process_killed_at_any_point_loses_and_doubles_nothing(
-    crash_world: CrashWorld, point: str, saga: str, direction: str
+    crash_world: CrashWorld, point: str, saga: str, direction: str, record_property: Callable[[str, object], None]
 ) -> None:
-    check_case(crash_world, point, saga, direction, "kill")
+    handle = check_case(crash_world, point, saga, direction, "kill")
+    for seconds in kill_to_progress(handle, struck_at(crash_world.folder, point)):
+        record_property(KILL_TO_PROGRESS, seconds)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -93,7 +97,43 @@ def test_a_connection_dropped_at_any_point_loses_and_doubles_nothing(crash_world
     check_case(crash_world, point, "matrix_sequence", "backward", "drop")
 
 
-def check_case(world: CrashWorld, point: str, saga: str, direction: str, strike: Strike) -> None:
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("start.")])
+def test_a_cancel_at_any_point_wins_or_comes_too_late_and_leaves_nothing_half_done(
+    crash_world: CrashWorld, point: str
+) -> None:
+    world = crash_world
+    script = {"a": ["fail", "ok"], "z": DIRECTIONS["backward" if point.startswith("undo.") else "forward"]}
+    if point.startswith("settle."):
+        arm(world.folder, "run.after_task")
+    arm(world.folder, point, "pause")
+    handle = world.start("matrix_parallel", script, key=f"{point} cancel")
+    eventually(lambda: is_paused(world.folder, point), f"a process at {point}")
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel, handle)
+        # It may have to wait for an entry that is appended but not committed.
+        eventually(lambda: cancelling.done() or world.sql(BLOCKED), "the cancel, or what it waits for")
+        release(world.folder, point)
+        won = cancelling.result()
+    rolled_back = won or point.startswith("undo.")
+    assert world.finish(handle) == (Status.COMPENSATED if rolled_back else Status.COMPLETED)
+    done, undone = ledger(world, handle)
+    assert undone == (done if rolled_back else set())
+    check_log(world, handle)
+
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def cancel(handle: Handle) -> bool:
+    """Whether a cancel was accepted."""
+    try:
+        return handle.cancel("a race")
+    except NotAllowed:
+        return False
+
+
+def check_case(world: CrashWorld, point: str, saga: str, direction: str, strike: Strike) -> Handle:
+    """Run a saga through a strike, and check what it left."""
     script = {"a": ["fail", "ok"], "z": DIRECTIONS[direction], "undo:b": ["fail", "ok"]}
     if point.startswith("settle."):
         arm(world.folder, "run.after_task")  # something must be lost before it can be settled
@@ -105,17 +145,24 @@ def check_case(world: CrashWorld, point: str, saga: str, direction: str, strike:
     eventually(lambda: not is_armed(world.folder, point), f"the strike at {point}")
     check_ledger(world, handle, STEPS[saga], undone=direction == "backward")
     check_log(world, handle)
+    return handle
 
 
 def check_ledger(world: World, handle: Handle, steps: list[str], *, undone: bool) -> None:
     """Each effect is there once, and each undo if there was a rollback; nothing else is."""
-    expected = {f"{handle.id}/{step}" for step in steps}
-    expected |= {f"{handle.id}/{step}/undo" for step in steps} if undone else set()
-    pattern = f"{handle.id}/%"
-    found = [key for (key,) in world.sql("SELECT key FROM ledger WHERE key LIKE %s UNION ALL SELECT key FROM booking WHERE key LIKE %s",
-                                         pattern, pattern)]  # fmt: skip
-    assert sorted(found) == sorted(expected)
+    assert ledger(world, handle) == (set(steps), set(steps) if undone else set())
     assert world.sql("SELECT * FROM saga.work WHERE saga_id = %s", handle.id) == []
+
+
+def ledger(world: World, handle: Handle) -> tuple[set[str], set[str]]:
+    """The steps that have had their effect, and those that were undone, each once."""
+    pattern = f"{handle.id}/%"
+    rows = world.sql(
+        "SELECT key FROM ledger WHERE key LIKE %s UNION ALL SELECT key FROM booking WHERE key LIKE %s", pattern, pattern
+    )
+    keys = [key.split("/")[1:] for (key,) in rows]
+    assert len(keys) == len(set(map(tuple, keys)))
+    return {key[0] for key in keys if len(key) == 1}, {key[0] for key in keys if len(key) == 2}
 
 
 def check_log(world: World, handle: Handle) -> None:
@@ -131,3 +178,13 @@ def check_log(world: World, handle: Handle) -> None:
         elif isinstance(event, AttemptSucceeded):
             succeeded[event.step, event.undo] = event.attempt
     assert set(ran) <= started
+
+
+def kill_to_progress(handle: Handle, killed_at: float) -> Iterator[float]:
+    """Seconds from a kill to the next attempt of each lane that it left open."""
+    entries = [entry for entry in handle.log() if entry.at.timestamp() > killed_at]
+    for lost in (entry for entry in entries if isinstance(entry.event, AttemptLost)):
+        for entry in entries:
+            if entry.seq > lost.seq and entry.lane == lost.lane and isinstance(entry.event, AttemptStarted):
+                yield entry.at.timestamp() - killed_at
+                break

@@ -12,10 +12,11 @@ import pytest
 from celery import Celery
 
 from saga import Orchestrator, Parallel, Saga, Step
-from saga.attempts import Attempts, Run
+from saga.attempts import Attempts
 from saga.engine import Engine
 from saga.handle import Handle
 from saga.outcome import Success
+from saga.run import Run
 
 app = Celery("integration", broker="memory://")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -17,14 +16,15 @@ from celery import Celery
 from tenacity import retry_if_exception
 
 from saga import Handle, Orchestrator, Retry, Saga, Status, Step, log, work
-from saga.attempts import Run
 from saga.config import Settings
 from saga.database import Link
 from saga.events import Paused
 from saga.liveness import Liveness, lock_class
 from saga.outcome import Failure, Success
 from saga.relay import Relay
-from saga.work import Dispatch, Ping
+from saga.run import Run
+from saga.work import Dispatch, Offer, Ping
+from saga.worker import Shutdown, Worker
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, act, always, never
 
 
@@ -230,15 +230,53 @@ def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: 
     assert lanes(sent) == ["main"]
 
 
+@pytest.mark.parametrize("number", [2**53, 4_000_000_000_000_000])
+def test_a_forged_ping_from_the_future_proves_nothing(bench: Bench, number: int) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '10 s'")
+    one.tick()
+    bench.orchestrator._see_ping("celery", number)
+    one.tick()
+    assert lanes(sent) == []
+    assert bench.sql("SELECT through FROM saga.ping") == [(None,)]
+
+
+def test_a_forged_ping_from_the_past_takes_nothing_back(bench: Bench) -> None:
+    one, sent = relay(bench)
+    bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '10 s'")
+    one.tick()
+    ping = sent[0]
+    assert isinstance(ping, Ping)
+    bench.orchestrator._see_ping(ping.queue, ping.number)
+    seen = bench.sql("SELECT through FROM saga.ping")
+    bench.orchestrator._see_ping(ping.queue, 1)
+    assert bench.sql("SELECT through FROM saga.ping") == seen
+
+
+def test_a_ping_for_a_queue_that_nobody_asked_about_leaves_no_row(bench: Bench) -> None:
+    bench.orchestrator._see_ping("a queue of nobody", 1)
+    assert bench.sql("SELECT * FROM saga.ping") == []
+
+
 def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
-    handle, worker = bench.start(), bench.worker(4)
-    run = bench.claimed(handle, worker=worker)
-    worker.abandon(run)
-    with bench.orchestrator.database.link() as link:
-        assert work.owned_tokens(link, 4) == [run.claim.token]
-        freed = work.free_unrun(link, 4, [run.claim.token])
-    assert lanes(list(freed)) == ["main"]
-    again = bench.claimed(handle, worker=bench.worker(5))
+    settings = Settings.load({}, database_url=bench.url, relay=False, relay_interval=0.01)
+    worker = Worker(
+        bench.orchestrator.app, bench.engine, settings, bench.published.extend, Shutdown(), kills_itself=False
+    )
+    worker.start()
+    try:
+        handle, kept = bench.start(), bench.start()
+        run = bench.claimed(handle, worker=worker.attempts)
+        bench.claimed(kept, worker=worker.attempts)
+        bench.published.clear()
+        worker.attempts.abandon(run)
+        bench.until(lambda: lanes(bench.published) == ["main"], "the lane to be given back")
+        assert [dispatch.saga_id for dispatch in bench.published] == [handle.id]
+    finally:
+        worker.stop()
+    again = bench.claimed(handle, worker=bench.worker(99))
     assert (again.attempt, again.track.uncounted) == (2, 1)
 
 
@@ -329,6 +367,7 @@ def test_a_fork_does_not_keep_a_dead_worker_alive(bench: Bench) -> None:
 
 
 _held: list[psycopg.Connection[tuple[object, ...]]] = []
+_waiting: list[threading.Thread] = []
 
 
 @pytest.fixture(autouse=True)
@@ -336,6 +375,8 @@ def _release() -> object:
     yield
     while _held:
         _held.pop().close()
+    while _waiting:
+        _waiting.pop().join()
 
 
 def hold_lock(bench: Bench, worker: int) -> None:
@@ -348,15 +389,14 @@ def hold_lock(bench: Bench, worker: int) -> None:
 def await_lock(bench: Bench, worker: int) -> None:
     """Be that worker's new connection, waiting while the old session lingers."""
     hold_lock(bench, worker)
-    connection = psycopg.connect(bench.url, autocommit=True)
-    waiting = threading.Thread(target=_wait_for_lock, args=(connection, worker), daemon=True)
+    waiting = threading.Thread(target=_wait_for_lock, args=(bench.url, worker), daemon=True)
     waiting.start()
-    _held.insert(0, connection)
+    _waiting.append(waiting)
     bench.until_blocked()
 
 
-def _wait_for_lock(connection: psycopg.Connection[tuple[object, ...]], worker: int) -> None:
-    with contextlib.suppress(psycopg.Error):
+def _wait_for_lock(url: str, worker: int) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class("saga"), worker))
 
 
@@ -482,17 +522,19 @@ def test_a_shorter_step_that_follows_inline_is_watched_in_time(bench: Bench) -> 
     assert bench.sql("SELECT due_at < now() + interval '5 s' FROM saga.work") == [(True,)]
 
 
-def test_a_damaged_timeout_stops_neither_the_relay_nor_its_saga(bench: Bench) -> None:
+@pytest.mark.parametrize("timeout", ['"soon"', "1e300", "1e400", "-1e400"])
+def test_a_damaged_timeout_stops_neither_the_relay_nor_its_saga(bench: Bench, timeout: str) -> None:
     one, sent = relay(bench)
     damaged = bench.start()
     bench.claimed(damaged)
     hold_lock(bench, 1)
-    bench.sql('UPDATE saga.log SET data = \'{"timeout": "soon"}\' WHERE seq = 2')
+    bench.sql(f"UPDATE saga.log SET data = '{{\"timeout\": {timeout}}}' WHERE seq = 2")
     bench.sql("UPDATE saga.work SET due_at = now()")
-    bench.start(delay=0.0)
+    other = bench.start(delay=0.0)
     bench.sql("UPDATE saga.work SET sent = NULL WHERE worker IS NULL")
     one.tick()
-    assert lanes(sent) == ["main"]
+    assert other.id in {message.saga_id for message in sent if isinstance(message, Dispatch)}
+    assert not one._failing
 
 
 def test_an_append_in_the_middle_of_its_commit_delays_no_message(bench: Bench) -> None:
@@ -529,10 +571,11 @@ def test_two_claimers_of_an_undecided_lane_cut_no_wait_short(bench: Bench) -> No
     end_open_attempt(bench, bench.claimed(handle, worker=bench.worker(1)), "timed out")
     first, second = bench.worker(2), bench.worker(3)
     state = second.engine.read(second.engine.subject(handle.id))
+    assert state.steps["a"].status == "undecided"
+    undecided = Offer(SEQUENCE.outline.fingerprint, None, "celery", open=True, won=False, entries=[])
     assert first.claim(handle.id, "main") is None
     bench.sql("UPDATE saga.log SET data = data || '{\"wait\": 60}' WHERE kind = 'step_failed'")
-    assert state.steps["a"].status == "undecided"
-    assert second._settle(SEQUENCE, handle.id, "main", "celery") is None
+    assert second._settle(SEQUENCE, handle.id, "main", undecided, state) is None
     assert handle.log()[-1].kind == "step_failed"
 
 

@@ -1237,3 +1237,9 @@ def test_a_saga_is_compensated_only_when_nothing_is_owed_or_open():
 
 def test_only_completed_and_compensated_are_terminal():
     assert [status for status in Status if status.terminal] == [Status.COMPLETED, Status.COMPENSATED]
+
+
+def test_an_undo_that_nobody_owes_does_not_start():
+    log = Log("pay", "ship").did("pay").started("pay", undo=True)
+    assert log.step("pay").undo is None
+    assert log.todo() == ["Run ship 1"]

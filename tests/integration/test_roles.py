@@ -1,0 +1,350 @@
+"""The grants of the documentation's page on roles: enough for each role, and none too many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from celery import Celery
+from click.testing import CliRunner
+from psycopg import errors as pg
+
+from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, schema, work
+from saga.attempts import Attempts
+from saga.cli import saga as cli
+from saga.cli.context import Context
+from saga.cli.lanes import read_lanes
+from saga.database import Link
+from saga.errors import DatabaseNotReady
+from saga.liveness import Liveness
+from saga.outcome import Failure, Success
+from saga.relay import Relay
+from saga.run import Run
+from saga.work import Dispatch, Ping
+from tests.integration.conftest import act, always, never, undo
+from tests.roles import OpenPostgres, blocks, upgrade
+
+ROLES = ("saga_worker", "saga_client", "saga_reader")
+
+
+def _step(name: str, **options: Any) -> Step:
+    return Step(act, name=name, compensate=undo, retry=Retry.none(), compensate_retry=Retry.none(), **options)
+
+
+SHORT = Saga("short", _step("a"), _step("b", timeout=timedelta(seconds=60)))
+WIDE = Saga("wide", _step("a"), Parallel(_step("b"), _step("c")), _step("d"))
+UNKNOWN = Saga("unknown", _step("a"))
+
+
+@pytest.fixture(scope="module")
+def postgres(server_folder: Path) -> Iterator[OpenPostgres]:
+    """A server with the roles in it."""
+    server = OpenPostgres(server_folder / "postgres", {"fsync": "off"})
+    server.start()
+    server.set_up_roles()
+    yield server
+    server.stop(mode="immediate")
+
+
+class Party:
+    """What a process of one role has."""
+
+    def __init__(self, postgres: OpenPostgres, role: str, *sagas: Saga) -> None:
+        app = Celery(role, broker="memory://", set_as_current=False)
+        for task in (act, undo):
+            app.task(task.run, name=task.name, shared=False)
+        self.orchestrator = Orchestrator(app, sagas=sagas or [SHORT, WIDE], database_url=postgres.url_as(role))
+        self.sent: list[Dispatch | Ping] = []
+        self.orchestrator.engine.publish = self.sent.extend
+        self.attempts = Attempts(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
+        self.relay = Relay(self.orchestrator.database, self.sent.extend, interval=0.05, grace=0)
+
+    def claimed(self, handle: Handle, lane: str = "main") -> Run:
+        run = self.attempts.claim(handle.id, lane)
+        assert run is not None
+        return run
+
+    def finish(self, handle: Handle, lane: str = "main") -> None:
+        run: Run | None = self.claimed(handle, lane)
+        while run is not None:
+            run = self.attempts.record(run, Success(run.step), always)
+
+    def fail(self, handle: Handle, lane: str = "main") -> None:
+        self.attempts.record(self.claimed(handle, lane), Failure(RuntimeError("no"), final=True), never)
+
+
+class Parties:
+    """A process of each role, and the superuser, who puts clocks forward."""
+
+    def __init__(self, postgres: OpenPostgres) -> None:
+        self.postgres = postgres
+        self.worker, self.client, self.reader = (Party(postgres, role) for role in ROLES)
+        self.stranger = Party(postgres, "saga_client", UNKNOWN)
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.postgres.url_as("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def empty(self) -> None:
+        self.sql("TRUNCATE saga.log, saga.work, saga.instance, saga.ping")
+
+    def start(self, saga: Saga = SHORT, **options: Any) -> Handle:
+        """A saga that the client has started, as the worker sees it."""
+        return self.worker.orchestrator.get(self.client.orchestrator.start(saga, {}, **options).id)
+
+    def close(self) -> None:
+        for party in (self.worker, self.client, self.reader, self.stranger):
+            party.orchestrator.close()
+
+
+@pytest.fixture
+def parties(postgres: OpenPostgres) -> Iterator[Parties]:
+    found = Parties(postgres)
+    found.empty()
+    yield found
+    found.close()
+
+
+# --- enough -----------------------------------------------------------------------------------------------------------
+
+
+def run_sagas(parties: Parties) -> None:
+    """What a worker does with steps: forward, back, parked, given back, late."""
+    worker = parties.worker
+    done, undone, parked, interrupted = parties.start(WIDE), parties.start(), parties.start(), parties.start()
+    worker.finish(done)
+    for lane in ("main/b", "main/c"):
+        worker.finish(done, lane)
+    assert worker.sent  # d is offered on
+    worker.attempts.record(worker.claimed(undone), Success(1), never)
+    worker.fail(undone)
+    worker.finish(undone)
+    assert [undone.status, done.status] == [Status.COMPENSATED, Status.COMPLETED]
+    run = worker.claimed(interrupted)
+    interrupted.pause()
+    worker.attempts.record(run, Success(1), always)
+    stranger = parties.stranger.orchestrator.start(UNKNOWN, {})
+    assert worker.attempts.claim(stranger.id, "main") is None
+    assert parked.status == Status.RUNNING
+
+
+def keep_up(parties: Parties) -> None:
+    """What the relay and the upkeep do: due, overdue, lost, unrun; pings; the lock that shows a worker is alive."""
+    worker = parties.worker
+    schema.check(worker.orchestrator.database)
+    late, unrun, lost = parties.start(), parties.start(), parties.start(delay=0.0)
+    worker.claimed(late)
+    parties.sql("UPDATE saga.work SET due_at = now() WHERE worker IS NOT NULL")
+    parties.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE kind = 'step_started'")
+    worker.relay.tick()
+    assert late.log()[-1].kind in ("attempt_timed_out", "attempt_lost")
+    worker.finish(late)
+    assert late.status == Status.COMPENSATED
+    token = worker.claimed(unrun).claim.token
+    with worker.orchestrator.database.link() as link:
+        assert work.owned_tokens(link, 1) == [token]
+        assert work.free_unrun(link, 1, [token])
+    parties.sql("UPDATE saga.work SET sent = sent - interval '1 hour', dispatches = 0")
+    worker.relay.tick()
+    pings = [message for message in worker.sent if isinstance(message, Ping)]
+    worker.orchestrator._see_ping(pings[0].queue, pings[0].number)
+    worker.relay.tick()
+    assert lost.id in {message.saga_id for message in worker.sent if isinstance(message, Dispatch)}
+    assert not worker.relay._failing
+    liveness = Liveness(worker.orchestrator.database, worker.orchestrator.settings)
+    assert liveness.worker() > 0
+    liveness.stop()
+
+
+def operate(parties: Parties) -> None:
+    """What operators do."""
+    worker = parties.worker
+    cancelled, compensated, stuck, skipped = (parties.start() for _ in range(4))
+    cancelled.pause()
+    cancelled.resume()
+    assert cancelled.cancel("changed my mind")
+    worker.finish(compensated)
+    compensated.compensate()
+    worker.finish(compensated)
+    for handle in (stuck, skipped):
+        worker.attempts.record(worker.claimed(handle), Success(1), never)
+        worker.fail(handle)
+        worker.fail(handle)
+        assert handle.status == Status.STUCK
+    stuck.retry()
+    skipped.skip("b" if skipped.steps()["b"].over else "a", undo=False)
+    parties.sql("UPDATE saga.instance SET reason = 'nobody knows'")
+    assert audit.summarize(audit.rebuild(worker.orchestrator.engine)).changed > 0
+
+
+def start_sagas(parties: Parties) -> None:
+    """What a client does."""
+    client = parties.client.orchestrator
+    handle = client.start("short", {}, key="k", tags={"region": "eu"})
+    assert client.start("short", {}, key="k", tags={"region": "eu"}) == handle
+    assert len(client.start_many("short", [{}, {}], keys=["m", "n"])) == 2
+    with psycopg.connect(parties.postgres.url_as("saga_client")) as connection:
+        within = client.start("short", {}, key="w", connection=connection)
+    assert [lane.lane for lane in read_lanes(client.database, within.id)] == ["main"]
+    parties.worker.finish(parties.worker.orchestrator.get(handle.id))
+    assert handle.wait(5) == Status.COMPLETED
+    assert handle.result() == {"a": "a", "b": "b"}
+    assert [found.key for found in client.find(key="k", tags={"region": "eu"}, status="completed")] == ["k"]
+    schema.check(client.database)
+
+
+def read(parties: Parties) -> None:
+    """What a reader does."""
+    handle = parties.start()
+    reader = parties.reader.orchestrator
+    assert reader.find() == [handle]
+    seen = reader.get(handle.id)
+    assert (seen.status, seen.replay().seq, len(seen.log())) == (Status.RUNNING, 1, 1)
+    schema.check(reader.database)
+    for words in (["list"], ["show", str(handle.id)], ["log", str(handle.id)], ["replay", str(handle.id)], ["check"]):
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(autouse=True)
+def command_line_of_the_reader(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saga.cli.root.Context", lambda _: Context(None, parties.reader.orchestrator.app))
+
+
+USES: dict[str, list[Callable[[Parties], None]]] = {
+    "saga_worker": [run_sagas, keep_up, operate],
+    "saga_client": [start_sagas],
+    "saga_reader": [read],
+}
+
+
+@pytest.mark.parametrize("use", [use for uses in USES.values() for use in uses])
+def test_a_role_may_do_what_it_is_for(parties: Parties, use: Callable[[Parties], None]) -> None:
+    use(parties)
+
+
+def test_the_owner_may_upgrade_again(postgres: OpenPostgres) -> None:
+    upgrade(postgres.url_as("saga_owner"))
+
+
+# --- and no more ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM saga.log",
+        "UPDATE saga.log SET data = '{}'",
+        "TRUNCATE saga.log",
+        "DELETE FROM saga.instance",
+        "UPDATE saga.instance SET key = 'mine'",
+        "UPDATE saga.definition SET doc = '{}'",
+        "DELETE FROM saga.definition",
+        "UPDATE saga.work SET fingerprint = ''",
+        "UPDATE saga.alembic_version SET version_num = '0'",
+        "DROP TABLE saga.log",
+        "ALTER TABLE saga.log ADD COLUMN mine integer",
+        "CREATE TABLE saga.mine ()",
+        "SELECT setval('saga.worker_id', 1)",
+    ],
+)
+def test_nobody_but_the_owner_changes_what_is_written(postgres: OpenPostgres, role: str, statement: str) -> None:
+    with psycopg.connect(postgres.url_as(role)) as connection, pytest.raises(pg.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
+def test_who_may_not_act_is_told_so(parties: Parties, role: str) -> None:
+    party = parties.client if role == "saga_client" else parties.reader
+    parties.worker.finish(completed := parties.start())
+    handle = party.orchestrator.get(parties.start().id)
+    parties.sql("UPDATE saga.instance SET reason = 'nobody knows'")
+    writes: list[Callable[[], object]] = [
+        handle.pause, handle.cancel, party.orchestrator.get(completed.id).compensate,
+        lambda: audit.summarize(audit.rebuild(party.orchestrator.engine)),
+    ]  # fmt: skip
+    for write in writes:
+        with pytest.raises(
+            DatabaseNotReady, match=r"this role may not do that .* permission denied for table"
+        ) as caught:
+            write()
+        assert 'under "Roles"' in str(caught.value)
+    assert handle.replay().seq == 1
+
+
+def test_a_reader_starts_nothing(parties: Parties) -> None:
+    reader = parties.reader.orchestrator
+    for start in (lambda: reader.start("short", {}), lambda: reader.start_many("short", [{}])):
+        with pytest.raises(DatabaseNotReady, match="this role may not do that"):
+            start()
+    result = CliRunner().invoke(cli, ["start", "short", "{}"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: this role may not do that to the saga log in ")
+
+
+def test_a_role_without_any_right_is_told_so(postgres: OpenPostgres) -> None:
+    with psycopg.connect(postgres.url_as("postgres"), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS nobody_special")
+        connection.execute("CREATE ROLE nobody_special LOGIN")
+    party = Party(postgres, "nobody_special")
+    for read in (party.orchestrator.find, lambda: schema.check(party.orchestrator.database)):
+        with pytest.raises(DatabaseNotReady, match="permission denied for schema saga"):
+            read()
+    party.orchestrator.close()
+
+
+def _grants() -> Iterator[tuple[str, str, str]]:
+    """Every right on a table that the page grants: role, table, and the right, with its column where it has one."""
+    for rights, tables, roles in re.findall(r"GRANT ([^;]*?)\s+ON (saga\.[^;]*?)\s+TO ([^;]*?);", blocks()[1]):
+        for table in re.split(r",\s*", tables):
+            for role in re.split(r",\s*", roles):
+                columns = re.fullmatch(r"UPDATE \((.*)\)", rights, re.DOTALL)
+                split = re.split(r",\s*", columns[1] if columns else rights)
+                yield from ((role, table, f"UPDATE ({name})" if columns else name) for name in split)
+
+
+def _is_refused(connection: psycopg.Connection[Any], statement: str, params: Any) -> bool:
+    """Whether Postgres wants another right for a statement: it looks when it explains one, too."""
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in params}
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"EXPLAIN {statement}".encode(), values)
+    except pg.InsufficientPrivilege:
+        return True
+    return False
+
+
+def test_no_right_is_granted_in_vain(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: dict[str, set[tuple[str, Any]]] = {role: set() for role in ROLES}
+    run = Link.run
+
+    def noting(self: Link, statement: str, params: Any) -> Any:
+        if isinstance(self.connection, psycopg.Connection):
+            kept = {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
+            statements[self.connection.info.user].add((statement.replace("{s}", "saga"), tuple(kept.items())))
+        return run(self, statement, params)
+
+    monkeypatch.setattr(Link, "run", noting)
+    for use in (use for uses in USES.values() for use in uses):
+        parties.empty()
+        use(parties)
+    for found in statements.values():
+        found.add(("SELECT version_num FROM saga.alembic_version", ()))
+
+    def is_needed(role: str, table: str, right: str) -> bool:
+        with psycopg.connect(parties.postgres.url_as("postgres")) as connection:
+            connection.execute(f"REVOKE {right} ON {table} FROM {role}".encode())
+            connection.execute(f"SET ROLE {role}".encode())
+            refused = any(_is_refused(connection, *each) for each in statements[role])
+            connection.rollback()
+        return refused
+
+    granted = list(_grants())
+    assert len(granted) > 30
+    assert [right for right in granted if not is_needed(*right)] == []
