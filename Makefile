@@ -1,8 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Test files that run at a time. They wait more than they work, so there may be more of them than processors.
+JOBS ?= 4
+# Minutes of a soak.
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench clean
+.PHONY: help install demo test lint docs bench takeouts soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,8 +16,8 @@ install: .venv/.installed ## Create .venv with everything development needs
 demo: install ## Watch a saga run, fail and be undone, on an embedded Postgres and broker
 	$(BIN)/saga demo
 
-test: install ## Run all the tests; PYTEST="-k name" narrows them
-	$(BIN)/pytest $(PYTEST)
+test: install ## Run all the tests, some files at a time; PYTEST="-k name" narrows them
+	$(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile $(PYTEST)
 
 lint: install ## Check style, format and types
 	$(BIN)/ruff check
@@ -25,6 +29,12 @@ docs: .venv/.docs ## Build the documentation into docs/_build/html; a warning is
 
 bench: install ## Measure sagas next to Celery's own chains
 	$(BIN)/python -m benchmarks
+
+takeouts: install ## Take each promised behaviour out of a copy of the code, and see its tests fail
+	$(BIN)/python -m takeouts
+
+soak: install ## Audit orders placed under chaos; MINUTES=10 is how long, SEED=7 repeats a plan
+	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove .venv and whatever was built
 	rm -rf .venv build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

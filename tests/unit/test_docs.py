@@ -16,7 +16,7 @@ import click
 import pytest
 
 import saga
-from saga import signals
+from saga import barriers, signals
 from saga.cli.root import saga as command_line
 from saga.config import Settings
 from saga.machine import TRANSITIONS
@@ -170,7 +170,8 @@ def test_a_public_name_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_and_signal_that_is_named_exists(page: Path) -> None:
     known = {f"saga_{info.alias or name}" for name, info in Settings.model_fields.items()}
-    known |= {*saga.__all__, "saga_id"}
+    known |= {*saga.__all__, "saga_id", barriers.table.name}
+    known |= set(re.findall(r"CREATE ROLE (\w+)", (ROOT / "docs/howto/roles.md").read_text()))
     named = set(re.findall(r"\bsaga_[a-z_]+\b", page.read_text()))
     named |= {name.lower() for name in re.findall(r"\bSAGA_[A-Z_]+\b", page.read_text())} - {"saga_app"}
     assert named <= known
