@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from saga import DatabaseNotReady, Handle, Status
-from saga.dev import Stack
+from saga.dev import Stack, Worker
 from tests.acceptance.conftest import BROKERS, World, broker_url, eventually
 from tests.acceptance.proxy import Proxy
 
@@ -79,6 +80,25 @@ def folder(tmp_path: Path) -> Folder:
 
 def finish_all(handles: Sequence[Handle]) -> None:
     assert {handle.wait(LONG) for handle in handles} == {Status.COMPLETED}
+
+
+@contextmanager
+def supervised(worker: Worker) -> Iterator[None]:
+    """Start a worker again whenever it ends: with Redis, kombu may end one that loses its broker."""
+    over = threading.Event()
+
+    def supervise() -> None:
+        while not over.wait(0.2):
+            if not worker.is_alive:
+                worker.spawn()
+
+    thread = threading.Thread(target=supervise)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def kinds(world: World) -> set[str]:
@@ -250,28 +270,28 @@ def proxied(own: Stack, broker: str) -> Iterator[tuple[World, Proxy]]:
 @pytest.mark.timeout(OUTAGE + 2 * LONG)
 def test_an_outage_of_the_broker_delays_sagas_and_loses_none(proxied: tuple[World, Proxy], folder: Folder) -> None:
     world, proxy = proxied
-    world.worker(concurrency=2)
-    before = folder.start(world, 2, gated="b")
-    folder.await_ran(2, "b")
-    proxy.cut()
-    during = folder.start(world, 20)
-    folder.open()
-    time.sleep(OUTAGE)  # the fault itself
-    proxy.restore()
-    finish_all([*before, *during])
+    with supervised(world.worker(concurrency=2)):
+        before = folder.start(world, 2, gated="b")
+        folder.await_ran(2, "b")
+        proxy.cut()
+        during = folder.start(world, 20)
+        folder.open()
+        time.sleep(OUTAGE)  # the fault itself
+        proxy.restore()
+        finish_all([*before, *during])
     folder.check_each_ran_once([*before, *during])
     assert world.leftovers() == []
 
 
 def test_a_broker_that_hangs_holds_up_no_start(proxied: tuple[World, Proxy], folder: Folder) -> None:
     world, proxy = proxied
-    world.worker(concurrency=2)
-    finish_all(folder.start(world, 1))  # so that connections are open
-    proxy.hang()
-    handles = [handle for _ in range(20) for handle in folder.start(world, 1)]
-    world.orchestrator.publisher.flush()
-    proxy.restore()
-    finish_all(handles)
+    with supervised(world.worker(concurrency=2)):
+        finish_all(folder.start(world, 1))  # so that connections are open
+        proxy.hang()
+        handles = [handle for _ in range(20) for handle in folder.start(world, 1)]
+        world.orchestrator.publisher.flush()
+        proxy.restore()
+        finish_all(handles)
     assert world.leftovers() == []
 
 
@@ -279,13 +299,13 @@ def test_a_broker_may_come_back_empty_again_and_again_under_load(
     own: Stack, proxied: tuple[World, Proxy], folder: Folder
 ) -> None:
     world, proxy = proxied
-    world.worker(concurrency=2)
-    handles = folder.start(world, 300)
-    for number in range(1, 4):
-        folder.await_ran(number * 150)
-        empty(own, world)
-        proxy.drop()
-    finish_all(handles)
+    with supervised(world.worker(concurrency=2)):
+        handles = folder.start(world, 300)
+        for number in range(1, 4):
+            folder.await_ran(number * 150)
+            empty(own, world)
+            proxy.drop()
+        finish_all(handles)
     folder.check_each_ran_once(handles)
     assert world.leftovers() == []
 
