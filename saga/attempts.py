@@ -1,35 +1,32 @@
-"""Attempts: how a worker takes a lane, records how its attempts end, and lets go of it."""
+"""Attempts: how a worker records the ends of its attempts, goes on with what follows, and lets go."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
-from saga import log, work
-from saga.commands import AskPolicy, KeepWatch, RunStep
+from saga import log
+from saga.batch import Ended
 from saga.crashpoints import reach
 from saga.database import Link
-from saga.definition import Saga
-from saga.engine import Claim, Draft, Engine, Subject, Unreachable, Written, back_off, start_of
-from saga.errors import CorruptLog, ResultError, first_line
-from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, Event, LateResult
-from saga.judgement import ending, failure, wait_after, wait_of_undecided
-from saga.machine import decide
-from saga.outcome import Failure, Outcome, Success, describe
-from saga.outline import Outline
+from saga.engine import Draft, Engine, Unreachable, Written, back_off
+from saga.errors import ResultError, first_line
+from saga.events import AttemptFailed, AttemptStarted, LateResult
+from saga.judgement import ending, wait_after
+from saga.log import Addition
+from saga.outcome import Failure, Interruption, Outcome, Success, describe
 from saga.run import Run
-from saga.state import State, StepStatus
-from saga.work import Offer
+from saga.state import State
 
 logger = logging.getLogger("saga")
 
-_CLAIM_TRIES = 5
+_EVIDENCE_TRIES = 5
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
 
@@ -50,145 +47,8 @@ class Attempts:
     def __init__(self, engine: Engine, worker: Callable[[], int], inline_wait: float) -> None:
         self.engine = engine
         self.running: dict[UUID, Run | None] = {}
-        self._worker = worker
-        self._inline_wait = inline_wait
-
-    # --- taking a lane ------------------------------------------------------------------------------------------------
-
-    def claim(self, saga_id: UUID, lane: str) -> Run | None:
-        """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
-        try:
-            return self._claim(saga_id, lane)
-        except CorruptLog as error:
-            problem = str(error)
-        except psycopg.IntegrityError as error:
-            problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
-        logger.error("%s", problem)
-        self._give_up(saga_id, lane, problem)
-        return None
-
-    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
-        for tries in range(_CLAIM_TRIES):
-            known = self.engine.recall(saga_id)
-            offer, run = self._claim_once(saga_id, lane, known)
-            if run is not None:
-                return run
-            if offer is None or not offer.open:
-                return None
-            saga = self.engine.catalog.by_fingerprint(offer.fingerprint)
-            if saga is None:
-                self._park(saga_id, lane, offer.fingerprint)
-                return None
-            if offer.attempt is None:
-                return self._settle(saga, saga_id, lane, offer, known)
-            back_off(tries)
-        return None
-
-    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
-        engine = self.engine
-        token, run = uuid4(), None
-        self.running[token] = None
-        try:
-            with engine.database.link() as link:
-                reach("claim.before", link.connection)
-                offer = work.claim(
-                    link, saga_id, lane, self._worker(), token, engine.catalog.limits, known.seq if known else 0
-                )
-            if offer is not None and offer.won:
-                reach("claim.after")
-                run = self._claimed(saga_id, token, known, offer)
-        finally:
-            if run is None:
-                del self.running[token]
-            else:
-                self.running[token] = run
-        return offer, run
-
-    def _claimed(self, saga_id: UUID, token: UUID, known: State | None, offer: Offer) -> Run:
-        saga = self.engine.catalog.by_fingerprint(offer.fingerprint)
-        assert saga is not None, "only known fingerprints are claimed"
-        entries = log.entries(saga_id, offer.entries)
-        started = entries[-1].event
-        assert isinstance(started, AttemptStarted)
-        state = Subject.of(saga_id, saga).replay(entries, known)
-        if not _has_open(state, started):
-            raise CorruptLog(f"saga {saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for")
-        claim = Claim(self._worker(), token, self.engine.catalog.queue(saga, started.step, started.undo))
-        return Run(saga, saga_id, state, started.lane, started.step, started.attempt, started.undo, claim, state.at)
-
-    def _give_up(self, saga_id: UUID, lane: str, problem: str) -> None:
-        """Park a lane whose log cannot be read, freeing it first if its claim was committed."""
-        with self.engine.database.link() as link:
-            unrun = [token for token in work.owned_tokens(link, self._worker()) if token not in self.running]
-            work.free_unrun(link, self._worker(), unrun)
-            work.park(link, saga_id, lane, problem)
-
-    def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
-        with self.engine.database.link() as link:
-            stored = log.read_definition(link, fingerprint)
-            work.park(link, saga_id, lane, self._why_parked(stored))
-
-    def _why_parked(self, stored: Outline | None) -> str:
-        if stored is None:
-            return "its definition is not in the database"
-        mine = self.engine.catalog.get(stored.name)
-        if mine is None:
-            return f"no worker here knows saga {stored.name!r}"
-        return f"saga {stored.name!r} is defined differently here: {stored.difference(mine.outline)}"
-
-    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
-        """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
-        claim = Claim(self._worker(), uuid4(), offer.queue)
-        state = Subject.of(saga_id, saga).replay(log.entries(saga_id, offer.entries), known)
-        self.running[claim.token] = None
-        run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
-        waits: dict[int, float | None] = {}
-        try:
-            for tries in range(_SETTLE_TRIES):
-                event = self._settling_event(run, waits)
-                if event is None:
-                    break
-                draft = self.engine.draft(
-                    run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
-                )
-                reach("settle.before_append")
-                written = self.engine.write(draft)
-                if written is not None:
-                    reach("settle.after_append")
-                    return self.go_on(run, draft, written)
-                back_off(tries)
-                run.state = self.engine.read(run.subject, run.state)
-        finally:
-            if self.running.get(claim.token) is None:
-                self.running.pop(claim.token, None)
-        return None
-
-    def _settling_event(self, run: Run, waits: dict[int, float | None]) -> Event | None:
-        command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
-        if isinstance(command, KeepWatch):
-            return DeadlinePassed()
-        if isinstance(command, RunStep):
-            return start_of(run.saga, command) if self._waited_out(run.state, command) else None
-        if not isinstance(command, AskPolicy):
-            return None
-        run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
-        track = run.track
-        if run.attempt not in waits:
-            waits[run.attempt] = wait_of_undecided(run)
-        if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
-            return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
-        effect = not (run.job.transactional and not run.undo)
-        return failure(run, track.error or "", None, waits[run.attempt], effect=effect)
-
-    def _waited_out(self, state: State, command: RunStep) -> bool:
-        """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
-        left = (command.due - state.at).total_seconds() if command.due and state.at else 0.0
-        if left > self._inline_wait:
-            return False
-        time.sleep(max(0.0, left))
-        return True
-
-    # --- recording ----------------------------------------------------------------------------------------------------
+        self.worker = worker
+        self.inline_wait = inline_wait
 
     def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool]) -> Run | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
@@ -223,12 +83,71 @@ class Attempts:
                 following = self.go_on(run, draft, written)
                 break
             back_off(tries)
-            run.state = self._insist(lambda: self.engine.read(run.subject, run.state))
+            run.state = self._read_on(run)
         if interrupt is not None:
             if following is not None:
                 self.forget(following)
             raise interrupt
         return following
+
+    def record_all(self, ended: Sequence[Ended], may_continue: Callable[[], bool]) -> list[Run]:
+        """Append how several attempts ended, in one statement where they are of different sagas.
+
+        What this does not append, because another entry came first or because the statement failed, is recorded by
+        itself, as ``record`` does.
+        """
+        drafts = self._drafts(ended, may_continue)
+        written, interrupt = self._write_together(drafts)
+        following: list[Run] = []
+        for (run, outcome), draft in zip(ended, drafts, strict=True):
+            try:
+                if draft is not None and (done := written.get(run.saga_id)) is not None:
+                    after = self.go_on(run, draft, done)
+                else:
+                    if draft is not None:
+                        run.state = self._read_on(run)
+                    after = self.record(run, outcome, may_continue if interrupt is None else _never)
+                following += [after] if after is not None else []
+            except BaseException as error:
+                interrupt = error
+                self.abandon(run)
+        if interrupt is not None:
+            for after in following:
+                self.forget(after)
+            raise interrupt
+        return following
+
+    def _drafts(self, ended: Sequence[Ended], may_continue: Callable[[], bool]) -> list[Draft | None]:
+        """A draft for each, but for those that are to be recorded by themselves."""
+        drafts: list[Draft | None] = []
+        sagas: set[UUID] = set()
+        for run, outcome in ended:
+            draft = None
+            if len(ended) > 1 and run.stands and run.saga_id not in sagas:
+                draft = self._draft(run, outcome, wait_after(run, outcome), keep=may_continue(), hold=False)
+                sagas.add(run.saga_id)
+            drafts.append(draft)
+        return drafts
+
+    def _write_together(self, given: Sequence[Draft | None]) -> tuple[dict[UUID, Written], BaseException | None]:
+        """What was appended, by saga; and what came from outside meanwhile."""
+        drafts = [draft for draft in given if draft is not None]
+        interrupt: BaseException | None = None
+        if not drafts:
+            return {}, None
+        try:
+            _reach(drafts, "before_append")
+            written = self.engine.write_all(drafts)
+            _reach(drafts, "after_append")
+        except BaseException as error:
+            if not isinstance(error, Unreachable):
+                interrupt = error
+            logger.warning(
+                "what happened to %d sagas is not known to be in the log: %s", len(drafts), first_line(error)
+            )
+            written = [self.find(draft) for draft in drafts]
+        found = zip(drafts, written, strict=True)
+        return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
 
     def record_within(self, run: Run, outcome: Outcome, link: Link, *, keep: bool) -> tuple[Draft, Written] | None:
         """Append how a transactional attempt ended inside its own transaction; ``None`` when it had been declared over.
@@ -288,6 +207,9 @@ class Attempts:
         """Whether a draft of which nobody knows was committed after all; insists on an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
+    def _read_on(self, run: Run) -> State:
+        return self._insist(lambda: self.engine.read(run.subject, run.state))
+
     @staticmethod
     def _insist(ask: Callable[[], T]) -> T:
         for tries in range(_WITHOUT_END):
@@ -297,8 +219,9 @@ class Attempts:
                 back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
-    def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool) -> Draft:
-        held = keep and wait is not None and 0 < wait <= self._inline_wait
+    def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool = True) -> Draft:
+        keep = keep and not isinstance(outcome, Interruption)
+        held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
         event = ending(run, outcome, wait, held=held)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
 
@@ -310,9 +233,9 @@ class Attempts:
         event = LateResult(run.lane, run.step, run.attempt, run.undo, word, error, result)
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
         try:
-            for tries in range(_CLAIM_TRIES):
+            for tries in range(_EVIDENCE_TRIES):
                 with self.engine.database.link() as link:
-                    if log.append(link, run.saga_id, run.state.seq + 1, [event], self._worker()) is not None:
+                    if log.append(link, [Addition(run.saga_id, run.state.seq + 1, [event])], self.worker()):
                         return
                 back_off(tries)
                 run.state = self.engine.read(run.subject, run.state)
@@ -340,9 +263,10 @@ class Attempts:
         return None
 
 
-def _has_open(state: State, started: AttemptStarted) -> bool:
-    """Whether a state includes the attempt that was started."""
-    if started.step not in state.steps:
-        return False
-    track = state.track(started.step, started.undo)
-    return track.status is StepStatus.RUNNING and track.attempts == started.attempt
+def _reach(drafts: Sequence[Draft], place: str) -> None:
+    for path in sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts}):
+        reach(f"{path}.{place}")
+
+
+def _never() -> bool:
+    return False

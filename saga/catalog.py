@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from saga.codec import dumps
 from saga.definition import Saga
@@ -22,7 +22,7 @@ class Catalog:
         self._by_name: dict[str, Saga] = {}
         self._by_fingerprint: dict[str, Saga] = {}
         self._queues: dict[tuple[str, str, bool], str] = {}
-        self._limits: str | None = None
+        self._limits: dict[frozenset[str], str] = {}
 
     def __iter__(self) -> Iterator[Saga]:
         return iter(self._by_name.values())
@@ -43,7 +43,7 @@ class Catalog:
         self._by_name[saga.name] = saga
         self._by_fingerprint[saga.outline.fingerprint] = saga
         self._queues = {key: queue for key, queue in self._queues.items() if key[0] != saga.name}
-        self._limits = None
+        self._limits.clear()
 
     def named(self, saga: Saga | str) -> Saga:
         """The registered saga of that name, or with the name and structure of that definition.
@@ -83,9 +83,16 @@ class Catalog:
     @property
     def limits(self) -> str:
         """The timeouts of every known step as JSON, for the claim: by fingerprint, then ``do`` or ``undo``, then step."""
-        if self._limits is None:
-            self._limits = dumps({fingerprint: _limits(saga) for fingerprint, saga in self._by_fingerprint.items()})
-        return self._limits
+        return self.limits_of(self._by_name)
+
+    def limits_of(self, names: Iterable[str]) -> str:
+        """The same for the sagas of these names."""
+        key = frozenset(names)
+        found = self._limits.get(key)
+        if found is None:
+            sagas = [self._by_name[name] for name in sorted(key)]
+            found = self._limits[key] = dumps({saga.outline.fingerprint: _limits(saga) for saga in sagas})
+        return found
 
 
 def watch(saga: Saga) -> float:

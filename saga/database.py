@@ -162,9 +162,18 @@ class Database:
             engine.dispose()
 
 
+PLANNING = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""How our prepared statements are planned: once, for planning takes longer than running them, and for tables of any size,
+by their keys, also if the tables were small or not yet analysed when it was done."""
+
+
 def _plan_once(connection: psycopg.Connection[Row], _: object) -> None:
-    """Have Postgres plan each prepared statement once: planning ours takes longer than running them."""
-    connection.execute("SET plan_cache_mode = force_generic_plan")
+    connection.execute("; ".join(f"SET {name} = {value}" for name, value in PLANNING.items()).encode())
 
 
 def _is_stale(connection: Any) -> bool:

@@ -161,11 +161,19 @@ class Engine:
         Raises:
             psycopg.Error: nobody knows whether it was appended; ``find`` tells.
         """
+        return self.write_all([draft], link)[0]
+
+    def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
+        """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
+        additions = [
+            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status)
+            for draft in drafts
+        ]
         with self._use(link) as used:
-            at = log.append(
-                used, draft.subject.id, draft.state.seq + 1, draft.events, draft.worker, draft.changes, draft.status
-            )
-        return None if at is None else self._written(draft, at)
+            times = log.append(used, additions, drafts[0].worker)
+        return [
+            self._written(draft, times[draft.subject.id]) if draft.subject.id in times else None for draft in drafts
+        ]
 
     def find(self, draft: Draft) -> Written | None:
         """Whether a draft of which nobody knows was appended after all.

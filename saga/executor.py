@@ -23,13 +23,14 @@ from celery.app.trace import trace_task
 from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from saga.attempts import Attempts
+from saga.batch import Batch, may_share
 from saga.binding import Values, arguments
+from saga.claims import Claims, Place
 from saga.codec import clean_text, result_json
 from saga.config import Settings
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.crashpoints import reach
-from saga.database import Link
+from saga.database import PLANNING, Link
 from saga.engine import Unreachable
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
@@ -55,19 +56,22 @@ class Executor:
         stopping: whether the worker is shutting down; no attempt is begun then.
     """
 
-    def __init__(self, app: Celery, attempts: Attempts, settings: Settings, stopping: Callable[[], bool]) -> None:
+    def __init__(self, app: Celery, claims: Claims, settings: Settings, stopping: Callable[[], bool]) -> None:
         self._app = app
-        self._attempts = attempts
+        self._claims = claims
+        self._attempts = claims.attempts
         self._settings = settings
         self._stopping = stopping
-        self._database = attempts.engine.database
+        self._database = self._attempts.engine.database
         self._pace = Pace()
+        self._batches: set[Batch] = set()
+        self._may_share: dict[str, bool] = {}
 
-    def run(self, lanes: Sequence[tuple[UUID, str]], carrier: Any) -> None:
-        """Claim lanes, one after the other, and run each as far as this worker may.
+    def run(self, lanes: Sequence[Place], carrier: Any) -> None:
+        """Claim lanes and run each as far as this worker may.
 
-        Lanes that share a message run in one worker, which is for quick ones only: the rest is offered to others before
-        a lane that is not known to be quick, and once a batch has taken long.
+        Lanes that share a message run in one worker: those of quick sagas side by side, others one after the other. What
+        is not known to be brisk waits for nobody: the rest is offered to others before it begins.
 
         Args:
             carrier: the request of the Celery task whose message offered the lanes.
@@ -75,63 +79,97 @@ class Executor:
         rest = deque(lanes)
         began = time.monotonic()
         with self._database.hold():
+            if len(rest) > 1 and not self._stopping():
+                self._run_together(rest, carrier)
             while rest and not self._stopping():
                 run = self._claim(*rest.popleft())
                 if run is None:
                     continue
-                quick = self._pace.is_quick(run.saga.name)
-                if rest and (not quick or time.monotonic() - began > _BATCH_BUDGET):
-                    self._offer(rest, run.claim.queue, alone=not quick)
-                with self._pace.measured(run.saga.name):
-                    self._run_on(run, carrier)
+                brisk = self._pace.is_brisk(run.saga.name)
+                if rest and (not brisk or time.monotonic() - began > _BATCH_BUDGET):
+                    self._offer(rest, run.claim.queue, alone=not brisk)
+                self._run_batch(Batch([run]), carrier)
+
+    def _run_together(self, rest: deque[Place], carrier: Any) -> None:
+        """Run those of the lanes that may share a batch."""
+        quick = [saga for saga in self._pace.quick() if self._shares(saga)]
+        if not quick:
+            return
+        runs, left = self._claims.claim_together(list(rest), self._attempts.engine.catalog.limits_of(quick))
+        rest.clear()
+        rest.extend(left)
+        if runs:
+            self._run_batch(Batch(runs), carrier)
+
+    def _shares(self, name: str) -> bool:
+        known = self._may_share.get(name)
+        if known is None:
+            saga = self._attempts.engine.catalog.get(name)
+            known = self._may_share[name] = saga is not None and may_share(saga)
+        return known
 
     def _claim(self, saga_id: UUID, lane: str) -> Run | None:
         """Claim a lane; one that cannot be read holds up no other."""
         try:
-            return self._attempts.claim(saga_id, lane)
+            return self._claims.claim(saga_id, lane)
         except Unreachable:
             raise
         except Exception:
             logger.exception("saga %s, lane %s: it cannot be claimed", saga_id, lane)
             return None
 
-    def _offer(self, lanes: deque[tuple[UUID, str]], queue: str, *, alone: bool) -> None:
+    def _offer(self, lanes: deque[Place], queue: str, *, alone: bool) -> None:
         """Offer lanes to other workers."""
         self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
         lanes.clear()
 
-    def _run_on(self, run: Run | None, carrier: Any) -> None:
+    def relieve(self) -> None:
+        """Take out of every batch what a long attempt keeps waiting: what has ended is recorded, the rest given back."""
+        for batch in list(self._batches):
+            if stalled := batch.take_stalled():
+                self._attempts.record_all(stalled, _never)
+
+    def _run_batch(self, batch: Batch, carrier: Any) -> None:
         until = time.monotonic() + self._settings.inline_budget
 
         def may_continue() -> bool:
             return time.monotonic() < until and not self._stopping()
 
-        while run is not None:
-            run = self._advance(run, carrier, may_continue)
-
-    def _advance(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
+        self._batches.add(batch)
         try:
-            return self._wake(run) if run.held is not None else self._perform(run, carrier, may_continue)
+            while not self._stopping() and (run := batch.next()):
+                self._advance(run, batch, carrier, may_continue)
+                if ended := batch.take_due():
+                    batch.follow(self._attempts.record_all(ended, may_continue))
+        finally:
+            self._batches.discard(batch)
+            self._attempts.record_all(batch.take_all("the worker was told to stop"), _never)
+
+    def _advance(self, run: Run, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
+        if run.held is None and not run.job.transactional:
+            self._perform(run, batch, carrier)
+            return
+        try:
+            after = self._wake(run) if run.held is not None else self._perform_within(run, carrier, may_continue)
         except BaseException:
             self._attempts.abandon(run)
             raise
+        batch.follow([after] if after is not None else [])
 
     def _wake(self, run: Run) -> Run | None:
         assert run.held is not None
         time.sleep(run.held)
         return self._attempts.wake(run)
 
-    def _perform(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
-        if run.job.transactional:
-            return self._perform_within(run, carrier, may_continue)
+    def _perform(self, run: Run, batch: Batch, carrier: Any) -> None:
         try:
             outcome = self._attempt(run, carrier, None)
         except BaseException as error:
-            self._attempts.record(run, self._broken_off(error), _never)
+            outcome = self._broken_off(error)
             raise
         finally:
             run.over = True
-        return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
+            batch.end(run, outcome)
 
     def _broken_off(self, error: BaseException) -> Outcome:
         """An exception that came through Celery's tracer: a shutdown, unless the step exits by itself."""
@@ -144,6 +182,13 @@ class Executor:
     # --- the stages of an attempt -------------------------------------------------------------------------------------
 
     def _attempt(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
+        began = time.monotonic()
+        try:
+            return self._attempted(run, carrier, connection)
+        finally:
+            self._pace.note(run.saga.name, time.monotonic() - began)
+
+    def _attempted(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
         try:
             task = prepare(self._app.tasks[run.job.task])
             reserved = _reserved(run, connection)
@@ -238,7 +283,7 @@ class Executor:
             run.over = True
         if draft is not None and written is not None:
             return self._attempts.go_on(run, draft, written)
-        return self._attempts.record(run, outcome, _never if isinstance(outcome, Interruption) else may_continue)
+        return self._attempts.record(run, outcome, may_continue)
 
     def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
         written = self._attempts.find(draft) if draft is not None else None
@@ -326,13 +371,11 @@ def _traceback(error: BaseException) -> str | None:
 
 
 def _limit(connection: sqlalchemy.Connection, timeout: float) -> None:
-    connection.execute(
-        sqlalchemy.text(
-            "SELECT set_config('statement_timeout', :limit, true), "
-            "set_config('idle_in_transaction_session_timeout', :limit, true)"
-        ),
-        {"limit": f"{max(1, round(timeout * 1000))}ms"},
-    )
+    """Give the transaction of a step its limits, and the server's own way of planning."""
+    limit = f"'{max(1, round(timeout * 1000))}ms'"
+    settings = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), limit)
+    settings |= dict.fromkeys(PLANNING, "DEFAULT")
+    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items()))
 
 
 # --- Celery's log lines show no payload -------------------------------------------------------------------------------

@@ -145,60 +145,89 @@ def open_sagas(
     return [row[0] for row in rows]
 
 
-def append(
-    link: Link,
-    saga_id: UUID,
-    seq: int,
-    events: Sequence[Event],
-    worker: int | None,
-    changes: Changes | None = None,
-    status: NewStatus | None = None,
-) -> datetime | None:
-    """Append events from ``seq`` on, with the changes to work and status that follow from them: all or nothing.
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What is to be appended to one saga's log: events from ``seq`` on, with all that follows from them."""
+
+    saga_id: UUID
+    seq: int
+    events: Sequence[Event]
+    changes: Changes | None = None
+    status: NewStatus | None = None
+
+
+def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+    """Append to the logs of sagas, and change their rows as follows from it: of each saga all or nothing.
+
+    Args:
+        additions: of different sagas.
 
     Returns:
-        when, by the database's clock; ``None`` when another entry stands at ``seq``.
+        the sagas whose place in the log was free, with the time, by the database's clock.
     """
-    params: dict[str, Any] = {"saga": saga_id, "seq": seq, "worker": worker}
-    for index, event in enumerate(events):
-        params[f"kind{index}"] = kind_of(event)
-        params[f"lane{index}"] = getattr(event, "lane", None)
-        params[f"step{index}"] = getattr(event, "step", None)
-        params[f"attempt{index}"] = getattr(event, "attempt", None)
-        params[f"data{index}"] = dumps(data_of(event))
-    if changes:
-        params |= changes.params()
-    if status:
-        params |= {"status": status.status, "reason": status.reason, "terminal": status.terminal}
-    parts = changes.parts() if changes else (False, False, False)
-    rows = link.run(_append_statement(len(events), *parts, status is not None), params)
-    return rows[0][0] if rows else None
+    entries: list[dict[str, Any]] = []
+    rows: dict[str, list[dict[str, Any]]] = {"removed": [], "added": [], "moved": [], "statuses": []}
+    for addition in additions:
+        saga_id = str(addition.saga_id)
+        entries += [_entry_row(saga_id, addition.seq, index, event) for index, event in enumerate(addition.events)]
+        if changes := addition.changes:
+            rows["removed"] += changes.removed_rows(saga_id)
+            rows["added"] += changes.added_rows(saga_id)
+            rows["moved"] += changes.moved_rows(saga_id)
+        if status := addition.status:
+            rows["statuses"].append(
+                {"saga": saga_id, "status": status.status, "reason": status.reason, "terminal": status.terminal}
+            )
+    follows = len(entries) > len(additions)
+    params = {"entries": dumps(entries), "worker": worker} | {
+        name: dumps(found) for name, found in rows.items() if found
+    }
+    statement = _append_statement(follows, *map(bool, rows.values()))
+    return {row[0]: row[1] for row in link.run(statement, params)}
+
+
+def _entry_row(saga_id: str, seq: int, index: int, event: Event) -> dict[str, Any]:
+    return {"saga": saga_id, "seq": seq + index, "follows": index > 0, "kind": kind_of(event),
+            "lane": getattr(event, "lane", None), "step": getattr(event, "step", None),
+            "attempt": getattr(event, "attempt", None), "data": data_of(event)}  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def _append_statement(entries: int, removed: bool, added: bool, moved: bool, status: bool) -> str:
-    parts = [f"won AS (INSERT INTO {{s}}.log ({_COLUMNS}) {_entry(0)} ON CONFLICT DO NOTHING RETURNING saga_id, at)"]
-    parts += [f"entry{index} AS (INSERT INTO {{s}}.log ({_COLUMNS}) {_entry(index)})" for index in range(1, entries)]
+def _append_statement(follows: bool, removed: bool, added: bool, moved: bool, statuses: bool) -> str:
+    parts = [_FIRST] + [_FURTHER] * follows
     parts += [f"removed AS ({REMOVE})"] * removed + [f"added AS ({ADD})"] * added + [f"moved AS ({MOVE})"] * moved
-    parts += [f"projected AS ({_PROJECT})"] * status
-    return f"WITH {', '.join(parts)} SELECT at FROM won"
+    parts += [f"projected AS ({_PROJECT})"] * statuses
+    return f"WITH {', '.join(parts)} SELECT saga_id, at FROM won"
 
 
-def _entry(index: int) -> str:
-    values = (
-        f"%(kind{index})s, %(lane{index})s::text, %(step{index})s::text, %(attempt{index})s::integer, "
-        f"%(data{index})s::jsonb, %(worker)s::integer"
+_FIRST = f"""
+    given AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(%(entries)s::json) AS r (
+            saga uuid, seq integer, follows boolean, kind text, lane text, step text, attempt integer, data jsonb)
+    ), won AS (
+        INSERT INTO {{s}}.log ({_COLUMNS})
+        SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, clock_timestamp(), {FORMAT}
+        FROM given WHERE NOT follows ORDER BY saga
+        ON CONFLICT DO NOTHING
+        RETURNING saga_id, at
     )
-    if index == 0:
-        return f"SELECT %(saga)s::uuid, %(seq)s, {values}, clock_timestamp(), {FORMAT}"
-    return f"SELECT won.saga_id, %(seq)s + {index}, {values}, won.at, {FORMAT} FROM won"
+"""
+"""In the order of the sagas: two statements that share some would otherwise wait for each other."""
 
+_FURTHER = f"""
+    further AS (
+        INSERT INTO {{s}}.log ({_COLUMNS})
+        SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, won.at, {FORMAT}
+        FROM won JOIN given ON given.saga = won.saga_id WHERE follows
+    )
+"""
 
 _PROJECT = """
     UPDATE {s}.instance AS i
-    SET status = %(status)s, reason = %(reason)s, updated_at = won.at,
-        finished_at = CASE WHEN %(terminal)s THEN won.at END
-    FROM won WHERE i.id = won.saga_id
+    SET status = r.status, reason = r.reason, updated_at = won.at, finished_at = CASE WHEN r.terminal THEN won.at END
+    FROM won JOIN json_to_recordset(%(statuses)s::json) AS r (saga uuid, status text, reason text, terminal boolean)
+        ON r.saga = won.saga_id
+    WHERE i.id = r.saga
 """
 
 

@@ -1,12 +1,11 @@
-"""Pace: how long a worker usually has a lane of a saga, learned as it runs them."""
+"""Pace: how long the attempts of a saga usually take, learned as this process runs them."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-_QUICK = 0.05
+_QUICK = 0.003
+_BRISK = 0.012
 _WEIGHT = 0.2
 
 
@@ -16,17 +15,15 @@ class Pace:
     def __init__(self) -> None:
         self._averages: dict[str, float] = {}
 
-    def is_quick(self, saga: str) -> bool:
-        """Whether it is known to take so little that several can wait for each other."""
-        return self._averages.get(saga, _QUICK) < _QUICK
+    def note(self, saga: str, seconds: float) -> None:
+        """Take the time of one attempt into the average."""
+        known = self._averages.get(saga, seconds)
+        self._averages[saga] = known + _WEIGHT * (seconds - known)
 
-    @contextmanager
-    def measured(self, saga: str) -> Iterator[None]:
-        """Take the time of one run into the average."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            took = time.monotonic() - began
-            known = self._averages.get(saga, took)
-            self._averages[saga] = known + _WEIGHT * (took - known)
+    def is_brisk(self, saga: str) -> bool:
+        """Whether sagas are known to take so little that one can wait for another."""
+        return self._averages.get(saga, _BRISK) < _BRISK
+
+    def quick(self) -> Iterator[str]:
+        """The sagas whose attempts take so little that one can wait until others, too, are to be recorded."""
+        return (saga for saga, average in self._averages.items() if average < _QUICK)

@@ -50,7 +50,12 @@ class Place:
 
 @dataclass(slots=True)
 class Changes:
-    """What an entry changes in its saga's rows; no lane appears twice."""
+    """What an entry changes in its saga's rows; no lane appears twice.
+
+    Attributes:
+        token: of the worker that writes it, for the lanes it keeps.
+        default_queue: of the lanes whose queue the writer does not know.
+    """
 
     fingerprint: str
     token: UUID | None
@@ -59,48 +64,50 @@ class Changes:
     added: list[Place] = field(default_factory=list)
     moved: list[Place] = field(default_factory=list)
 
-    def parts(self) -> tuple[bool, bool, bool]:
-        """Which kinds of change there are."""
-        return bool(self.removed), bool(self.added), bool(self.moved)
+    def removed_rows(self, saga_id: str) -> list[dict[str, Any]]:
+        """The rows to delete, as JSON; likewise those to insert and those to update."""
+        return [{"saga": saga_id, "lane": lane} for lane in self.removed]
 
-    def params(self) -> dict[str, Any]:
-        """The parameters of the statement parts below."""
-        found: dict[str, Any] = {}
-        if self.removed:
-            found["removed"] = self.removed
-        if self.added:
-            found |= {"added": dumps([place.row() for place in self.added])}
-            found |= {"fingerprint": self.fingerprint, "queue": self.default_queue}
-        if self.moved:
-            found["moved"] = dumps([place.row() for place in self.moved])
-        if self.added or self.moved:
-            found["token"] = self.token
-        return found
+    def added_rows(self, saga_id: str) -> list[dict[str, Any]]:
+        return [self._row(saga_id, place) | {"fingerprint": self.fingerprint, "default_queue": self.default_queue}
+                for place in self.added]  # fmt: skip
+
+    def moved_rows(self, saga_id: str) -> list[dict[str, Any]]:
+        return [self._row(saga_id, place) for place in self.moved]
+
+    def _row(self, saga_id: str, place: Place) -> dict[str, Any]:
+        row = place.row()
+        row["saga"] = saga_id
+        if place.owned:
+            row["token"] = str(self.token)
+        return row
 
 
 _PLACES = """AS r (
-    lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz, wait float8,
-    owned boolean, watch float8, sent boolean)"""
+    saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
+    wait float8, owned boolean, watch float8, sent boolean, token uuid"""
 _DUE = "coalesce(r.due, clock_timestamp() + make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE coalesce(r.wait, 0) END))"
 _SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
 _WORKER = "CASE WHEN r.owned THEN %(worker)s::integer END"
-_TOKEN = "CASE WHEN r.owned THEN %(token)s::uuid END"
 
-REMOVE = "DELETE FROM {s}.work AS w USING won WHERE w.saga_id = won.saga_id AND w.lane = ANY(%(removed)s)"
+REMOVE = """
+    DELETE FROM {s}.work AS w USING won, json_to_recordset(%(removed)s::json) AS r (saga uuid, lane text)
+    WHERE r.saga = won.saga_id AND w.saga_id = r.saga AND w.lane = r.lane
+"""
 
 ADD = f"""
     INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token)
-    SELECT won.saga_id, r.lane, r.step, r.attempt, r.undo, %(fingerprint)s, coalesce(r.queue, %(queue)s), r.priority, {_DUE}, r.watch, {_SENT},
-           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, {_TOKEN}
-    FROM won, jsonb_to_recordset(%(added)s::jsonb) {_PLACES}
+    SELECT r.saga, r.lane, r.step, r.attempt, r.undo, r.fingerprint, coalesce(r.queue, r.default_queue), r.priority, {_DUE}, r.watch, {_SENT},
+           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, r.token
+    FROM won JOIN json_to_recordset(%(added)s::json) {_PLACES}, fingerprint text, default_queue text) ON r.saga = won.saga_id
 """
 
 MOVE = f"""
     UPDATE {{s}}.work AS w
     SET step = r.step, attempt = r.attempt, undo = r.undo, queue = coalesce(r.queue, w.queue), priority = r.priority, due_at = {_DUE}, watch = r.watch,
-        sent = {_SENT}, dispatches = CASE WHEN r.sent THEN 1 ELSE 0 END, worker = {_WORKER}, token = {_TOKEN}, problem = NULL
-    FROM won, jsonb_to_recordset(%(moved)s::jsonb) {_PLACES}
-    WHERE w.saga_id = won.saga_id AND w.lane = r.lane
+        sent = {_SENT}, dispatches = CASE WHEN r.sent THEN 1 ELSE 0 END, worker = {_WORKER}, token = r.token, problem = NULL
+    FROM won JOIN json_to_recordset(%(moved)s::json) {_PLACES}) ON r.saga = won.saga_id
+    WHERE w.saga_id = r.saga AND w.lane = r.lane
 """
 
 _ENTRY = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
@@ -108,8 +115,23 @@ _READ = "seq, kind, lane, step, attempt, data, worker, at, format"
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """A lane that a worker wants.
+
+    Attributes:
+        token: of the claim, should it win.
+        known: the last entry of its saga that the worker has.
+    """
+
+    saga_id: UUID
+    lane: str
+    token: UUID
+    known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """What became of a claim.
+    """What became of a wish.
 
     Attributes:
         attempt: to make; ``None`` where whoever takes the lane has to decide first.
@@ -127,49 +149,61 @@ class Offer:
     entries: list[Row]
 
 
-def claim(link: Link, saga_id: UUID, lane: str, worker: int, token: UUID, limits: str, known: int) -> Offer | None:
-    """Take a free and due lane: its attempt's start is appended, its row gets an owner. ``None``: there is no such lane.
+def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[tuple[UUID, str], Offer]:
+    """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
 
     Args:
-        limits: JSON of the definitions this process can run: fingerprint to the timeouts of its steps.
-        known: the last entry the caller has.
+        wishes: of different sagas.
+        limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of its steps.
+
+    Returns:
+        what became of each; nothing for those of which there is no such lane.
     """
     rows = link.run(
         f"""
-        WITH lane AS MATERIALIZED (
-            SELECT saga_id, lane, step, attempt, undo, fingerprint, queue,
+        WITH wish AS MATERIALIZED (
+            SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (saga uuid, lane text, token uuid, known integer)
+        ), lane AS MATERIALIZED (
+            SELECT saga_id, w.lane, step, attempt, undo, fingerprint, queue, wish.token, wish.known,
                    worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
-            FROM {{s}}.work WHERE saga_id = %(saga)s AND lane = %(lane)s
+            FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
         ), won AS (
             INSERT INTO {{s}}.log ({_ENTRY})
-            SELECT saga_id, (SELECT max(seq) FROM {{s}}.log WHERE saga_id = %(saga)s) + 1,
+            SELECT saga_id, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = lane.saga_id) + 1,
                    CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
                    jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step),
                    %(worker)s, clock_timestamp(), {FORMAT}
-            FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL
+            FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL ORDER BY saga_id
             ON CONFLICT DO NOTHING
             RETURNING {_ENTRY}
         ), owned AS (
             UPDATE {{s}}.work AS w
-            SET worker = %(worker)s, token = %(token)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
+            SET worker = %(worker)s, token = lane.token, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
                 due_at = clock_timestamp() + make_interval(secs => (lane.limits ->> 'watch')::float8)
-            FROM won, lane WHERE w.saga_id = won.saga_id AND w.lane = won.lane
+            FROM won JOIN lane USING (saga_id, lane) WHERE w.saga_id = won.saga_id AND w.lane = won.lane
+        ), told AS (
+            SELECT lane.*, won.saga_id IS NOT NULL AS won FROM lane LEFT JOIN won USING (saga_id, lane)
         ), news AS (
-            SELECT {_READ} FROM {{s}}.log
-            WHERE saga_id = %(saga)s AND seq > %(known)s
-              AND EXISTS (SELECT FROM lane WHERE open AND limits IS NOT NULL AND (attempt IS NULL OR EXISTS (SELECT FROM won)))
-            UNION ALL SELECT {_READ} FROM won
+            SELECT told.saga_id, told.lane AS of, e.seq, e.kind, e.lane, e.step, e.attempt, e.data, e.worker, e.at, e.format
+            FROM told JOIN {{s}}.log AS e ON e.saga_id = told.saga_id AND e.seq > told.known
+            WHERE told.won OR (told.open AND told.limits IS NOT NULL AND told.attempt IS NULL)
+            UNION ALL
+            SELECT saga_id, lane, {_READ} FROM won
         )
-        SELECT lane.fingerprint, lane.attempt, lane.queue, lane.open, EXISTS (SELECT FROM won), news.*
-        FROM lane LEFT JOIN news ON TRUE
-        ORDER BY news.seq
+        SELECT told.saga_id, told.lane, told.fingerprint, told.attempt, told.queue, told.open, told.won,
+               seq, kind, news.lane, news.step, news.attempt, data, worker, at, format
+        FROM told LEFT JOIN news ON news.saga_id = told.saga_id AND news.of = told.lane
+        ORDER BY told.saga_id, told.lane, seq
         """,
-        {"saga": saga_id, "lane": lane, "worker": worker, "token": token, "limits": limits, "known": known},
-    )
-    if not rows:
-        return None
-    fingerprint, attempt, queue, is_open, won = rows[0][:5]
-    return Offer(fingerprint, attempt, queue, is_open, won, [row[5:] for row in rows if row[5] is not None])
+        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known}
+                          for wish in wishes]), "worker": worker, "limits": limits},
+    )  # fmt: skip
+    offers: dict[tuple[UUID, str], Offer] = {}
+    for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:
+        offer = offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, []))
+        if entry[0] is not None:
+            offer.entries.append(tuple(entry))
+    return offers
 
 
 @dataclass(frozen=True, slots=True)

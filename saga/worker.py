@@ -15,6 +15,7 @@ from celery import Celery
 
 from saga import work
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.config import Settings
 from saga.engine import Engine, Unreachable
 from saga.executor import Executor
@@ -22,6 +23,9 @@ from saga.liveness import Liveness
 from saga.relay import Relay
 
 logger = logging.getLogger("saga")
+
+_RELIEF_EVERY = 0.2
+"""Seconds between two looks at who waits for a long attempt."""
 
 
 class Shutdown:
@@ -61,14 +65,15 @@ class Worker:
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
         self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
-        self.executor = Executor(app, self.attempts, settings, shutdown)
+        self.executor = Executor(app, Claims(self.attempts), settings, shutdown)
         self._stopping = threading.Event()
         self._unrun: set[UUID] = set()
         self._reported: set[UUID] = set()
 
     def start(self) -> None:
-        """Start the relay and the upkeep, each in a thread; waits for nothing."""
+        """Start the relay, the upkeep and the relief, each in a thread; waits for nothing."""
         threading.Thread(target=self._keep_up, name="saga-upkeep", daemon=True).start()
+        threading.Thread(target=self._relieve, name="saga-relief", daemon=True).start()
         if self._settings.relay:
             relay = Relay(
                 self._engine.database, self._publish, interval=self._settings.relay_interval,
@@ -90,6 +95,14 @@ class Worker:
                 logger.debug("the upkeep cannot reach the database: %s", error)
             except Exception:
                 logger.exception("the upkeep failed; it looks again")
+
+    def _relieve(self) -> None:
+        # Apart from the upkeep, which has to see overdue steps also while the database is away.
+        while not self._stopping.wait(_RELIEF_EVERY):
+            try:
+                self.executor.relieve()
+            except Exception:
+                logger.exception("the relief of a batch failed; it looks again")
 
     def _free_unrun(self) -> None:
         """Give back what this process owns but does not run, seen twice: the reply to its claim was lost."""

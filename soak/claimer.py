@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event
 
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.dev.child import Child
 from saga.liveness import Liveness
 
@@ -51,7 +52,7 @@ def claim(part: int, parts: int) -> None:
     with orchestrator.database.link() as link:
         lanes = link.run(FREE, {"queue": QUEUE, "part": part, "parts": parts})
     for saga_id, lane in lanes:
-        attempts.claim(saga_id, lane)
+        Claims(attempts).claim(saga_id, lane)
     print(DONE)
 
 

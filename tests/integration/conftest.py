@@ -13,6 +13,7 @@ from celery import Celery
 
 from saga import Orchestrator, Parallel, Saga, Step
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.engine import Engine
 from saga.handle import Handle
 from saga.outcome import Success
@@ -67,7 +68,7 @@ class Bench:
         return self.orchestrator.start(saga, {}, **options)
 
     def claimed(self, handle: Handle, lane: str = "main", worker: Attempts | None = None) -> Run:
-        run = (worker or self.worker()).claim(handle.id, lane)
+        run = Claims(worker or self.worker()).claim(handle.id, lane)
         assert run is not None
         return run
 

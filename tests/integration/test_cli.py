@@ -24,6 +24,7 @@ from tenacity import stop_after_attempt
 
 from saga import Abort, Handle, Orchestrator, Parallel, Retry, Saga, Step, __version__, audit, doctor, graph
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.dev import Stack
 from saga.doctor.finding import Level
@@ -123,7 +124,7 @@ def _start(orchestrator: Orchestrator, *outcomes: Outcome, saga: str = "order", 
 def _go_on(orchestrator: Orchestrator, handle: Handle, *outcomes: Outcome) -> None:
     attempts = Attempts(orchestrator.engine, worker=lambda: 1, inline_wait=1.0)
     for outcome in outcomes:
-        run = attempts.claim(handle.id, "main")
+        run = Claims(attempts).claim(handle.id, "main")
         assert run is not None
         attempts.record(run, outcome, lambda: False)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from saga import Orchestrator
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.dev import Stack
@@ -50,7 +51,7 @@ class Shop:
     def go_on(self, saga_id: str, outcomes: Sequence[Outcome]) -> None:
         """Let attempts of a saga end like this."""
         for outcome in outcomes:
-            run = self.attempts.claim(UUID(saga_id), "main")
+            run = Claims(self.attempts).claim(UUID(saga_id), "main")
             assert run is not None
             self.attempts.record(run, outcome, never)
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from saga import Handle, Orchestrator, Saga, Status, Step
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.errors import CorruptLog, SagaError
@@ -92,8 +93,8 @@ def test_a_worker_parks_it_and_goes_on_with_the_rest(bench: Bench, damage: str, 
     healthy = bench.start()
     worker = bench.worker(2)
 
-    assert worker.claim(handle.id, "main/b") is None
-    bench.finish(worker, worker.claim(healthy.id, "main"))
+    assert Claims(worker).claim(handle.id, "main/b") is None
+    bench.finish(worker, Claims(worker).claim(healthy.id, "main"))
 
     lanes = dict(bench.sql("SELECT lane, problem FROM saga.work WHERE saga_id = %s", handle.id))
     assert (text if bench.sql("SELECT seq FROM saga.log WHERE saga_id = %s", handle.id) else "takes no entry") in lanes[
@@ -118,7 +119,7 @@ def test_a_damaged_row_of_work_runs_no_step_that_the_log_has_no_room_for(bench: 
     bench.sql(damage)
     worker = bench.worker(2)
 
-    assert worker.claim(handle.id, "main/b") is None
+    assert Claims(worker).claim(handle.id, "main/b") is None
 
     assert worker.running == {}
     assert bench.sql("SELECT * FROM saga.work WHERE worker IS NOT NULL") == []
@@ -164,7 +165,7 @@ def test_a_worker_parks_a_saga_whose_definition_is_damaged(bench: Bench) -> None
     handle = other.start(known, {})
     bench.sql("UPDATE saga.definition SET doc = '{}'")
 
-    assert bench.worker().claim(handle.id, "main") is None
+    assert Claims(bench.worker()).claim(handle.id, "main") is None
 
     [(problem,)] = bench.sql("SELECT problem FROM saga.work")
     assert "is damaged" in problem
@@ -180,7 +181,7 @@ def test_a_stored_result_of_another_type_is_an_error_of_ours_that_does_not_show_
     orchestrator = Orchestrator(app, sagas=[Saga("typed", Step(count, compensate=None))], database_url=database_url)
     handle = orchestrator.start("typed", {})
     worker = Attempts(orchestrator.engine, lambda: 1, inline_wait=1.0)
-    run = worker.claim(handle.id, "main")
+    run = Claims(worker).claim(handle.id, "main")
     assert run is not None
     worker.record(run, Success("4111-1111"), never)
 

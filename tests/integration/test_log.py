@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, log, saga_started, work
 from saga.attempts import Attempts
 from saga.catalog import Catalog
+from saga.claims import Claims
 from saga.database import Link
 from saga.engine import Engine
 from saga.events import AttemptSucceeded, Paused
+from saga.log import Addition
 from saga.outcome import Failure, Interruption, Success
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never, step
 
@@ -49,7 +51,7 @@ def commits(bench: Bench) -> int:
 
 def test_a_plain_step_costs_one_statement(bench: Bench) -> None:
     handle, worker = bench.start(), bench.worker()
-    run = worker.claim(handle.id, "main")
+    run = Claims(worker).claim(handle.id, "main")
     assert run is not None
     with statements(bench) as seen:
         run = worker.record(run, Success("a"), always)
@@ -74,7 +76,7 @@ def test_start_claim_and_end_cost_one_statement_each(bench: Bench) -> None:
     assert len(seen) == 1
     worker = bench.worker()
     with statements(bench) as seen:
-        run = worker.claim(handle.id, "main")
+        run = Claims(worker).claim(handle.id, "main")
     assert len(seen) == 1
     for _ in "abc":
         assert run is not None
@@ -90,11 +92,11 @@ def test_start_claim_and_end_cost_one_statement_each(bench: Bench) -> None:
 def test_a_whole_saga_commits_once_for_each_statement(bench: Bench) -> None:
     worker = bench.worker()
     warm = bench.start()
-    bench.finish(worker, worker.claim(warm.id, "main"))
+    bench.finish(worker, Claims(worker).claim(warm.id, "main"))
     handle = bench.start()
     before = commits(bench)
     with statements(bench) as seen, bench.orchestrator.database.hold():
-        bench.finish(worker, worker.claim(handle.id, "main"))
+        bench.finish(worker, Claims(worker).claim(handle.id, "main"))
     assert len(seen) == 5
     assert commits(bench) - before <= len(seen) + 3  # the looks at the statistics are transactions too
 
@@ -139,12 +141,12 @@ def test_two_sessions_at_one_place_one_waits_and_loses(bench: Bench) -> None:
     first = bench.connect()
     second = bench.connect()
     event = Paused()
-    assert log.append(Link(first, "saga"), handle.id, 2, [event], None) is not None
+    assert log.append(Link(first, "saga"), [Addition(handle.id, 2, [event])], None).keys() == {handle.id}
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(log.append, Link(second, "saga"), handle.id, 2, [event], None)
+        waiting = pool.submit(log.append, Link(second, "saga"), [Addition(handle.id, 2, [event])], None)
         bench.until_blocked()
         first.commit()
-        assert waiting.result(10) is None
+        assert waiting.result(10) == {}
     first.close()
     second.close()
 
@@ -152,12 +154,12 @@ def test_two_sessions_at_one_place_one_waits_and_loses(bench: Bench) -> None:
 def test_a_loser_whose_winner_rolls_back_wins(bench: Bench) -> None:
     handle = bench.start()
     first, second = bench.connect(), bench.connect()
-    log.append(Link(first, "saga"), handle.id, 2, [Paused()], None)
+    log.append(Link(first, "saga"), [Addition(handle.id, 2, [Paused()])], None)
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(log.append, Link(second, "saga"), handle.id, 2, [Paused()], None)
+        waiting = pool.submit(log.append, Link(second, "saga"), [Addition(handle.id, 2, [Paused()])], None)
         bench.until_blocked()
         first.rollback()
-        assert waiting.result(10) is not None
+        assert waiting.result(10).keys() == {handle.id}
     first.close()
     second.close()
 
@@ -168,8 +170,8 @@ def test_a_lost_place_does_not_abort_the_transaction_it_was_lost_in(bench: Bench
     with bench.connect() as connection:
         connection.execute("CREATE TABLE mine (x int)")
         bench.orchestrator.get(handle.id).pause()
-        assert log.append(Link(connection, "saga"), handle.id, 2, [Paused()], None) is None
-        assert log.append(Link(connection, "saga"), handle.id, 3, [Paused()], None) is not None
+        assert log.append(Link(connection, "saga"), [Addition(handle.id, 2, [Paused()])], None) == {}
+        assert log.append(Link(connection, "saga"), [Addition(handle.id, 3, [Paused()])], None).keys() == {handle.id}
     assert bench.sql("SELECT * FROM mine") == []
 
 
@@ -197,7 +199,7 @@ def test_many_claim_one_lane_and_one_gets_it(bench: Bench) -> None:
     for _ in range(5):
         handle = bench.start()
         workers = [bench.worker(number) for number in range(1, 5)]
-        runs = together(*(lambda worker=worker: worker.claim(handle.id, "main") for worker in workers))
+        runs = together(*(lambda worker=worker: Claims(worker).claim(handle.id, "main") for worker in workers))
         assert sum(run is not None for run in runs) == 1
         assert [entry.kind for entry in handle.log()] == ["saga_started", "step_started"]
 
@@ -209,9 +211,9 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
     worker.record(bench.claimed(handle, worker=worker), Success(None), always)
     blocker = bench.connect()
     entries = len(handle.log())
-    log.append(Link(blocker, "saga"), handle.id, entries + 1, [Paused()], None)
+    log.append(Link(blocker, "saga"), [Addition(handle.id, entries + 1, [Paused()])], None)
     with ThreadPoolExecutor() as pool:
-        claim = pool.submit(bench.worker(2).claim, handle.id, "main/b")
+        claim = pool.submit(Claims(bench.worker(2)).claim, handle.id, "main/b")
         bench.until_blocked()
         blocker.commit()
         run = claim.result(10)
@@ -222,14 +224,14 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
 
 def test_a_lane_that_is_not_due_is_not_claimed(bench: Bench) -> None:
     handle = bench.start(delay=60)
-    assert bench.worker().claim(handle.id, "main") is None
+    assert Claims(bench.worker()).claim(handle.id, "main") is None
     assert len(handle.log()) == 1
 
 
 def test_a_lane_that_is_claimed_is_not_claimed_again(bench: Bench) -> None:
     handle = bench.start()
     bench.claimed(handle)
-    assert bench.worker(2).claim(handle.id, "main") is None
+    assert Claims(bench.worker(2)).claim(handle.id, "main") is None
 
 
 def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
@@ -245,9 +247,9 @@ def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
 def test_a_lane_whose_saga_is_paused_cannot_be_claimed(bench: Bench) -> None:
     handle = bench.start()
     handle.pause()
-    assert bench.worker().claim(handle.id, "main") is None
+    assert Claims(bench.worker()).claim(handle.id, "main") is None
     handle.resume()
-    assert bench.worker().claim(handle.id, "main") is not None
+    assert Claims(bench.worker()).claim(handle.id, "main") is not None
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
@@ -351,12 +353,12 @@ def test_two_batches_that_share_keys_in_opposite_orders_do_not_deadlock(bench: B
 def test_compensate_and_another_entry_cannot_cross(bench: Bench) -> None:
     """Two operators at once: one takes the completed saga up again, the other is told that it is not completed."""
     handle, worker = bench.start(), bench.worker()
-    bench.finish(worker, worker.claim(handle.id, "main"))
+    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
     results = together(lambda: quietly(handle.compensate), lambda: quietly(handle.compensate))
     assert sorted(type(result).__name__ for result in results) == ["NoneType", "NotAllowed"]
     assert [entry.kind for entry in handle.log()].count("compensate_requested") == 1
     assert handle.status == Status.COMPENSATING
-    bench.finish(worker, worker.claim(handle.id, "main"))
+    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPENSATED
 
 
@@ -366,7 +368,7 @@ def test_compensate_and_another_entry_cannot_cross(bench: Bench) -> None:
 def test_a_key_names_one_saga_whatever_its_state(bench: Bench) -> None:
     first = bench.start(key="k")
     assert bench.start(key="k") == first
-    bench.finish(worker := bench.worker(), worker.claim(first.id, "main"))
+    bench.finish(worker := bench.worker(), Claims(worker).claim(first.id, "main"))
     assert bench.start(key="k") == first
     with pytest.raises(KeyConflict, match="'k' belongs to"):
         bench.orchestrator.start(SEQUENCE, {"other": 1}, key="k")
@@ -488,7 +490,7 @@ def test_a_saga_that_was_started_with_another_definition_is_parked_with_the_diff
     changed = Saga("sequence", step("a"), step("b"), step("c"))
     newer = Engine(bench.orchestrator.database, Catalog(lambda _: "celery"), bench.published.extend)
     newer.catalog.add(changed)
-    assert Attempts(newer, lambda: 2, inline_wait=1.0).claim(handle.id, "main") is None
+    assert Claims(Attempts(newer, lambda: 2, inline_wait=1.0)).claim(handle.id, "main") is None
     ((problem,),) = bench.sql("SELECT problem FROM saga.work")
     assert problem.startswith("saga 'sequence' is defined differently here: ")
     assert "'d'" in problem

@@ -16,10 +16,12 @@ from celery import Celery
 from tenacity import retry_if_exception
 
 from saga import Handle, Orchestrator, Retry, Saga, Status, Step, log, work
+from saga.claims import Claims
 from saga.config import Settings
 from saga.database import Link
 from saga.events import Paused
 from saga.liveness import Liveness, lock_class
+from saga.log import Addition
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.run import Run
@@ -100,7 +102,7 @@ def test_the_next_claimer_asks_the_policy_after_a_timeout(bench: Bench) -> None:
     bench.sql("UPDATE saga.work SET due_at = now()")
     one.tick()
     worker = bench.worker(2)
-    assert worker.claim(handle.id, "main") is None  # it waits for its retry now
+    assert Claims(worker).claim(handle.id, "main") is None  # it waits for its retry now
     assert handle.log()[-1].kind == "step_failed"
     assert handle.log()[-1].data["outcome"] == "retry"
     assert handle.steps()["a"].status == "waiting"
@@ -169,7 +171,7 @@ def test_a_message_is_out_only_after_its_row_can_be_claimed(bench: Bench) -> Non
     claimed = []
 
     def claim_at_once(messages: list[Dispatch | Ping]) -> None:
-        claimed.extend(bench.worker().claim(handle.id, lane) for lane in lanes(messages))
+        claimed.extend(Claims(bench.worker()).claim(handle.id, lane) for lane in lanes(messages))
 
     Relay(bench.orchestrator.database, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
     assert [run is not None for run in claimed] == [True]
@@ -417,7 +419,7 @@ def finish_all(bench: Bench, handle: Handle) -> None:
     while lanes := bench.sql("SELECT lane FROM saga.work WHERE saga_id = %s AND worker IS NULL", handle.id):
         bench.sql("UPDATE saga.work SET due_at = now() WHERE worker IS NULL")
         for (lane,) in lanes:
-            bench.finish(worker, worker.claim(handle.id, lane))
+            bench.finish(worker, Claims(worker).claim(handle.id, lane))
 
 
 @pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
@@ -547,7 +549,7 @@ def test_an_append_in_the_middle_of_its_commit_delays_no_message(bench: Bench) -
     bench.start()
     bench.sql("UPDATE saga.work SET sent = NULL WHERE worker IS NULL")
     with bench.connect() as paused:
-        log.append(Link(paused, "saga"), stuck.id, run.state.seq + 1, [Paused()], None)
+        log.append(Link(paused, "saga"), [Addition(stuck.id, run.state.seq + 1, [Paused()])], None)
         one.tick()
         assert lanes(sent) == ["main"]
         paused.rollback()
@@ -559,7 +561,7 @@ def test_a_log_that_cannot_be_read_is_parked_with_its_problem(bench: Bench) -> N
         "INSERT INTO saga.log SELECT saga_id, 2, 'from_the_future', lane, step, attempt, data, worker, at, 1 FROM saga.log"
     )
     worker = bench.worker()
-    assert worker.claim(handle.id, "main") is None
+    assert Claims(worker).claim(handle.id, "main") is None
     ((problem, owner, later),) = bench.sql("SELECT problem, worker, due_at > now() FROM saga.work")
     assert "entry 2: unknown kind 'from_the_future'" in problem
     assert (owner, later) == (None, True)
@@ -573,16 +575,16 @@ def test_two_claimers_of_an_undecided_lane_cut_no_wait_short(bench: Bench) -> No
     state = second.engine.read(second.engine.subject(handle.id))
     assert state.steps["a"].status == "undecided"
     undecided = Offer(SEQUENCE.outline.fingerprint, None, "celery", open=True, won=False, entries=[])
-    assert first.claim(handle.id, "main") is None
+    assert Claims(first).claim(handle.id, "main") is None
     bench.sql("UPDATE saga.log SET data = data || '{\"wait\": 60}' WHERE kind = 'step_failed'")
-    assert second._settle(SEQUENCE, handle.id, "main", undecided, state) is None
+    assert Claims(second)._settle(SEQUENCE, handle.id, "main", undecided, state) is None
     assert handle.log()[-1].kind == "step_failed"
 
 
 def test_a_completed_saga_with_nothing_to_undo_can_be_compensated(bench: Bench) -> None:
     bare = bench.orchestrator.register(Saga("bare", Step(act, compensate=None)))
     handle, worker = bench.start(bare), bench.worker()
-    bench.finish(worker, worker.claim(handle.id, "main"))
+    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
     handle.compensate("returned")
     assert handle.status == Status.COMPENSATED
 

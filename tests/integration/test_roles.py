@@ -16,6 +16,7 @@ from psycopg import errors as pg
 
 from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, schema, work
 from saga.attempts import Attempts
+from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
@@ -65,7 +66,7 @@ class Party:
         self.relay = Relay(self.orchestrator.database, self.sent.extend, interval=0.05, grace=0)
 
     def claimed(self, handle: Handle, lane: str = "main") -> Run:
-        run = self.attempts.claim(handle.id, lane)
+        run = Claims(self.attempts).claim(handle.id, lane)
         assert run is not None
         return run
 
@@ -129,7 +130,7 @@ def run_sagas(parties: Parties) -> None:
     interrupted.pause()
     worker.attempts.record(run, Success(1), always)
     stranger = parties.stranger.orchestrator.start(UNKNOWN, {})
-    assert worker.attempts.claim(stranger.id, "main") is None
+    assert Claims(worker.attempts).claim(stranger.id, "main") is None
     assert parked.status == Status.RUNNING
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     "ids codec outline wiring retry definition events commands outcome context",
     "state machine permission binding signals catalog",
     "database tables log work schema plan barriers",
-    "engine run judgement attempts pace",
+    "engine run judgement batch attempts claims pace",
     "step_task executor liveness relay worker waiter handle starting publisher audit graph",
     "tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",

@@ -1,0 +1,243 @@
+"""Claims: how a worker takes lanes that are free and due, and settles those that were left undecided."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import psycopg
+
+from saga import log, work
+from saga.attempts import Attempts
+from saga.commands import AskPolicy, KeepWatch, RunStep
+from saga.crashpoints import reach
+from saga.definition import Saga
+from saga.engine import Claim, Subject, back_off, start_of
+from saga.errors import CorruptLog, first_line
+from saga.events import AttemptStarted, DeadlinePassed, Event
+from saga.judgement import failure, wait_of_undecided
+from saga.machine import decide
+from saga.outline import Outline
+from saga.run import Run
+from saga.state import State, StepStatus
+from saga.work import Offer, Wish
+
+logger = logging.getLogger("saga")
+
+_CLAIM_TRIES = 5
+_SETTLE_TRIES = 200
+
+Place = tuple[UUID, str]
+"""A saga and one of its lanes."""
+
+
+class Claims:
+    """The lanes that one worker process takes.
+
+    Args:
+        attempts: of the same process, where those go that are started here.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        self.attempts = attempts
+        self._engine = attempts.engine
+
+    def claim(self, saga_id: UUID, lane: str) -> Run | None:
+        """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
+        try:
+            return self._claim(saga_id, lane)
+        except CorruptLog as error:
+            problem = str(error)
+        except psycopg.IntegrityError as error:
+            problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
+        self._give_up(saga_id, lane, problem)
+        return None
+
+    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+        for tries in range(_CLAIM_TRIES):
+            known = self._engine.recall(saga_id)
+            offer, run = self._claim_once(saga_id, lane, known)
+            if run is not None:
+                return run
+            if offer is None or not offer.open:
+                return None
+            saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
+            if saga is None:
+                self._park(saga_id, lane, offer.fingerprint)
+                return None
+            if offer.attempt is None:
+                return self._settle(saga, saga_id, lane, offer, known)
+            back_off(tries)
+        return None
+
+    def claim_together(self, places: Sequence[Place], limits: str) -> tuple[list[Run], list[Place]]:
+        """Take lanes of several sagas in one statement, as far as they can simply be run.
+
+        Args:
+            limits: of the definitions whose lanes to take.
+
+        Returns:
+            the attempts that are started, and the lanes that are to be claimed one by one.
+        """
+        known: dict[UUID, State | None] = {}
+        wishes: list[Wish] = []
+        for saga_id, lane in places:
+            if saga_id not in known:
+                known[saga_id] = self._engine.recall(saga_id)
+                wishes.append(_wish(saga_id, lane, known[saga_id]))
+        runs: dict[Place, Run] = {}
+        damaged: dict[Place, str] = {}
+        try:
+            with self._in_use(wishes):
+                offers = self._ask(wishes, limits)
+                for wish in wishes:
+                    place = wish.saga_id, wish.lane
+                    if place in offers and offers[place].won:
+                        try:
+                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place])
+                        except CorruptLog as error:
+                            damaged[place] = str(error)
+        except (CorruptLog, psycopg.IntegrityError) as error:
+            logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
+            return [], list(places)
+        for place, problem in damaged.items():
+            self._give_up(*place, problem)
+        asked = {(wish.saga_id, wish.lane) for wish in wishes}
+        left = [place for place in places if place not in asked or (place in offers and _is_left(offers[place]))]
+        return list(runs.values()), left
+
+    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
+        wish = _wish(saga_id, lane, known)
+        with self._in_use([wish]):
+            offer = self._ask([wish], self._engine.catalog.limits).get((saga_id, lane))
+            return offer, self._claimed(wish, known, offer) if offer is not None and offer.won else None
+
+    @contextmanager
+    def _in_use(self, wishes: Sequence[Wish]) -> Iterator[None]:
+        """Keep the upkeep from giving back what is being claimed; whatever then has no run may be."""
+        running = self.attempts.running
+        running.update(dict.fromkeys(wish.token for wish in wishes))
+        try:
+            yield
+        finally:
+            for wish in wishes:
+                if running[wish.token] is None:
+                    del running[wish.token]
+
+    def _ask(self, wishes: Sequence[Wish], limits: str) -> dict[Place, Offer]:
+        with self._engine.database.link() as link:
+            reach("claim.before", link.connection)
+            offers = work.claim(link, wishes, self.attempts.worker(), limits)
+        if any(offer.won for offer in offers.values()):
+            reach("claim.after")
+        return offers
+
+    def _claimed(self, wish: Wish, known: State | None, offer: Offer) -> Run:
+        saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
+        assert saga is not None, "only known fingerprints are claimed"
+        entries = log.entries(wish.saga_id, offer.entries)
+        started = entries[-1].event
+        assert isinstance(started, AttemptStarted)
+        state = Subject.of(wish.saga_id, saga).replay(entries, known)
+        if not _has_open(state, started):
+            raise CorruptLog(
+                f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
+            )
+        queue = self._engine.catalog.queue(saga, started.step, started.undo)
+        run = Run(saga, wish.saga_id, state, started.lane, started.step, started.attempt, started.undo,
+                  Claim(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
+        self.attempts.running[wish.token] = run
+        return run
+
+    def _give_up(self, saga_id: UUID, lane: str, problem: str) -> None:
+        """Park a lane whose log cannot be read, freeing it first if its claim was committed."""
+        logger.error("%s", problem)
+        worker, running = self.attempts.worker(), self.attempts.running
+        with self._engine.database.link() as link:
+            unrun = [token for token in work.owned_tokens(link, worker) if token not in running]
+            work.free_unrun(link, worker, unrun)
+            work.park(link, saga_id, lane, problem)
+
+    def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
+        with self._engine.database.link() as link:
+            stored = log.read_definition(link, fingerprint)
+            work.park(link, saga_id, lane, self._why_parked(stored))
+
+    def _why_parked(self, stored: Outline | None) -> str:
+        if stored is None:
+            return "its definition is not in the database"
+        mine = self._engine.catalog.get(stored.name)
+        if mine is None:
+            return f"no worker here knows saga {stored.name!r}"
+        return f"saga {stored.name!r} is defined differently here: {stored.difference(mine.outline)}"
+
+    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
+        """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
+        claim = Claim(self.attempts.worker(), uuid4(), offer.queue)
+        state = Subject.of(saga_id, saga).replay(log.entries(saga_id, offer.entries), known)
+        self.attempts.running[claim.token] = None
+        run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
+        waits: dict[int, float | None] = {}
+        try:
+            for tries in range(_SETTLE_TRIES):
+                event = self._settling_event(run, waits)
+                if event is None:
+                    break
+                draft = self._engine.draft(
+                    run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
+                )
+                reach("settle.before_append")
+                written = self._engine.write(draft)
+                if written is not None:
+                    reach("settle.after_append")
+                    return self.attempts.go_on(run, draft, written)
+                back_off(tries)
+                run.state = self._engine.read(run.subject, run.state)
+        finally:
+            if self.attempts.running.get(claim.token) is None:
+                self.attempts.running.pop(claim.token, None)
+        return None
+
+    def _settling_event(self, run: Run, waits: dict[int, float | None]) -> Event | None:
+        command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
+        if isinstance(command, KeepWatch):
+            return DeadlinePassed()
+        if isinstance(command, RunStep):
+            return start_of(run.saga, command) if self._waited_out(run.state, command) else None
+        if not isinstance(command, AskPolicy):
+            return None
+        run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
+        track = run.track
+        if run.attempt not in waits:
+            waits[run.attempt] = wait_of_undecided(run)
+        if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
+            return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
+        effect = not (run.job.transactional and not run.undo)
+        return failure(run, track.error or "", None, waits[run.attempt], effect=effect)
+
+    def _waited_out(self, state: State, command: RunStep) -> bool:
+        """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
+        left = (command.due - state.at).total_seconds() if command.due and state.at else 0.0
+        if left > self.attempts.inline_wait:
+            return False
+        time.sleep(max(0.0, left))
+        return True
+
+
+def _wish(saga_id: UUID, lane: str, known: State | None) -> Wish:
+    return Wish(saga_id, lane, uuid4(), known.seq if known else 0)
+
+
+def _is_left(offer: Offer) -> bool:
+    return offer.open and not offer.won
+
+
+def _has_open(state: State, started: AttemptStarted) -> bool:
+    """Whether a state includes the attempt that was started."""
+    if started.step not in state.steps:
+        return False
+    track = state.track(started.step, started.undo)
+    return track.status is StepStatus.RUNNING and track.attempts == started.attempt
