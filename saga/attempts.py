@@ -13,6 +13,7 @@ import psycopg
 
 from saga import log
 from saga.batch import Ended
+from saga.codec import Unencodable
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.engine import Draft, Engine, Unreachable, Written, back_off
@@ -72,7 +73,7 @@ class Attempts:
                 reach(f"{run.path}.before_append")
                 written = self._write_or_find(draft)
                 reach(f"{run.path}.after_append")
-            except psycopg.DataError as error:
+            except (psycopg.DataError, Unencodable) as error:
                 outcome, wait = Failure(ResultError(f"the result cannot be stored: {error}"), final=True), None
                 back_off(tries)
                 continue

@@ -63,7 +63,7 @@ class Executor:
         self._settings = settings
         self._stopping = stopping
         self._database = self._attempts.engine.database
-        self._pace = Pace()
+        self._pace = Pace(settings.batch_below)
         self._batches: set[Batch] = set()
         self._may_share: dict[str, bool] = {}
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_QUICK = 0.003
 _BRISK = 0.012
 _WEIGHT = 0.2
 
 
 class Pace:
-    """Moving averages, in seconds, by the saga's name."""
+    """Moving averages, in seconds, by the saga's name.
 
-    def __init__(self) -> None:
+    Args:
+        quick: the average below which a saga is quick.
+    """
+
+    def __init__(self, quick: float) -> None:
+        self._quick = quick
         self._averages: dict[str, float] = {}
 
     def note(self, saga: str, seconds: float) -> None:
@@ -26,4 +30,4 @@ class Pace:
 
     def quick(self) -> Iterator[str]:
         """The sagas whose attempts take so little that one can wait until others, too, are to be recorded."""
-        return (saga for saga, average in self._averages.items() if average < _QUICK)
+        return (saga for saga, average in list(self._averages.items()) if average < self._quick)

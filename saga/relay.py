@@ -104,7 +104,7 @@ class Relay:
         """Whether attempts were ended that are overdue or lost."""
         try:
             return bool(self._transact(self._find_gone))
-        except (pg.LockNotAvailable, pg.QueryCanceled) as error:
+        except (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected) as error:
             # Somebody stands in the middle of an append; what is due is sent all the same.
             logger.warning("an attempt that is over could not be ended yet: %s", first_line(error))
             return False

@@ -337,7 +337,7 @@ def _give_back(kind: str, which: str) -> str:
             INSERT INTO {{s}}.log ({_ENTRY})
             SELECT saga_id, seq, '{kind}', lane, step, attempt,
                    CASE WHEN undo THEN '{{"undo": true}}' ELSE '{{}}' END::jsonb, worker, clock_timestamp(), {FORMAT}
-            FROM gone
+            FROM gone ORDER BY saga_id
             ON CONFLICT DO NOTHING
             RETURNING saga_id, lane, worker
         )

@@ -32,10 +32,9 @@ CONNECTED = [point for point in POINTS if point.endswith(".before_commit") or po
 class CrashWorld(World):
     """A world whose workers can be made to crash."""
 
-    def __init__(self, stack: Stack, url: str, folder: Path) -> None:
-        super().__init__(stack, url)
+    def __init__(self, stack: Stack, url: str, folder: Path, conf: dict[str, Any] | None = None) -> None:
+        super().__init__(stack, url, conf)
         self.folder = folder
-        self.worker(concurrency=2, env={FOLDER: str(folder), "SAGA_RELAY_INTERVAL": "0.2"})
 
     def begin(self, saga: str, script: dict[str, Any], key: str, *, in_client: bool) -> Handle:
         """Start a saga, in a process of its own that may crash in doing so; who started it tries again, as callers do."""
@@ -65,6 +64,7 @@ def crash_world(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CrashWorld]:
     world = CrashWorld(stack, broker_url(stack, request.param), tmp_path_factory.mktemp("points"))
+    world.worker(concurrency=2, env={FOLDER: str(world.folder), "SAGA_RELAY_INTERVAL": "0.2"})
     yield world
     world.close()
 
