@@ -70,3 +70,14 @@ def test_a_step_that_kills_its_worker_costs_the_others_of_its_batch_one_attempt(
         attempts = [entry.event.attempt for entry in handle.log() if isinstance(entry.event, AttemptStarted)]
         assert max(attempts) <= 2
         assert len(sharing.keys(handle, "b")) == 1
+
+
+def test_sagas_that_cannot_afford_to_lose_an_attempt_share_no_batch(sharing: World) -> None:
+    sharing.worker(concurrency=1)
+    finish_all(sharing, sharing.orchestrator.start_many("sturdy", [{"script": {}}] * 8))
+    scripts = [{"b": "die"} if number == 3 else {} for number in range(8)]
+    handles = sharing.orchestrator.start_many("sturdy", [{"script": script} for script in scripts])
+    others = handles[:3] + handles[4:]
+    finish_all(sharing, others)
+    assert sharing.finish(handles[3]) == Status.COMPENSATED
+    assert not any(isinstance(entry.event, AttemptLost) for handle in others for entry in handle.log())
