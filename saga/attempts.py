@@ -51,11 +51,14 @@ class Attempts:
         self.worker = worker
         self.inline_wait = inline_wait
 
-    def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool]) -> Run | None:
+    def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True) -> Run | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
 
         It is tried until the log has it: while the database is away, this waits. An exception that comes from outside
         meanwhile (a time limit, a shutdown) is raised once the log has it.
+
+        Args:
+            hold: the worker may keep the lane through a short wait.
 
         Returns:
             the next attempt, started, or held and to be woken; ``None`` when the lane is given back or over.
@@ -68,7 +71,7 @@ class Attempts:
                 self._keep_evidence(run, outcome)
                 self.forget(run)
                 break
-            draft = self._draft(run, outcome, wait, keep=interrupt is None and may_continue())
+            draft = self._draft(run, outcome, wait, keep=interrupt is None and may_continue(), hold=hold)
             try:
                 reach(f"{run.path}.before_append")
                 written = self._write_or_find(draft)
@@ -91,7 +94,7 @@ class Attempts:
             raise interrupt
         return following
 
-    def record_all(self, ended: Sequence[Ended], may_continue: Callable[[], bool]) -> list[Run]:
+    def record_all(self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False) -> list[Run]:
         """Append how several attempts ended, in one statement where they are of different sagas.
 
         What this does not append, because another entry came first or because the statement failed, is recorded by
@@ -107,7 +110,7 @@ class Attempts:
                 else:
                     if draft is not None:
                         run.state = self._read_on(run)
-                    after = self.record(run, outcome, may_continue if interrupt is None else _never)
+                    after = self.record(run, outcome, may_continue if interrupt is None else _never, hold=hold)
                 following += [after] if after is not None else []
             except BaseException as error:
                 interrupt = error
@@ -159,7 +162,7 @@ class Attempts:
         for tries in range(_SETTLE_TRIES):
             if not run.stands:
                 return None
-            draft = self._draft(run, outcome, wait, keep=keep)
+            draft = self._draft(run, outcome, wait, keep=keep, hold=False)
             written = self.engine.write(draft, link)
             if written is not None:
                 return draft, written
@@ -220,7 +223,7 @@ class Attempts:
                 back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
-    def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool = True) -> Draft:
+    def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
         event = ending(run, outcome, wait, held=held)

@@ -49,6 +49,11 @@ class Batch:
         self._first_ended = 0.0
         self._began: float | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a run waits for its turn."""
+        return bool(self._waiting)
+
     def next(self) -> Run | None:
         """The run whose turn it is; it counts as under way until ``end`` or ``follow``."""
         with self._lock:

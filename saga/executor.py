@@ -140,7 +140,8 @@ class Executor:
             while not self._stopping() and (run := batch.next()):
                 self._advance(run, batch, carrier, may_continue)
                 if ended := batch.take_due():
-                    batch.follow(self._attempts.record_all(ended, may_continue))
+                    hold = len(ended) == 1 and not batch.waits
+                    batch.follow(self._attempts.record_all(ended, may_continue, hold=hold))
         finally:
             self._batches.discard(batch)
             self._attempts.record_all(batch.take_all("the worker was told to stop"), _never)
@@ -150,7 +151,10 @@ class Executor:
             self._perform(run, batch, carrier)
             return
         try:
-            after = self._wake(run) if run.held is not None else self._perform_within(run, carrier, may_continue)
+            if run.held is not None:
+                after = self._wake(run)
+            else:
+                after = self._perform_within(run, carrier, may_continue, hold=not batch.waits)
         except BaseException:
             self._attempts.abandon(run)
             raise
@@ -249,7 +253,7 @@ class Executor:
 
     # --- transactional steps ------------------------------------------------------------------------------------------
 
-    def _perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool]) -> Run | None:
+    def _perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool], *, hold: bool) -> Run | None:
         """Run a transactional step: what it writes and the log's entry are one transaction."""
         draft = written = None
         try:
@@ -283,7 +287,7 @@ class Executor:
             run.over = True
         if draft is not None and written is not None:
             return self._attempts.go_on(run, draft, written)
-        return self._attempts.record(run, outcome, may_continue)
+        return self._attempts.record(run, outcome, may_continue, hold=hold)
 
     def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
         written = self._attempts.find(draft) if draft is not None else None
