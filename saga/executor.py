@@ -43,6 +43,7 @@ logger = logging.getLogger("saga")
 
 _BATCH_BUDGET = 0.1
 _REDACTED = "<in the saga log>"
+_TOLD_TO_STOP = "the worker was told to stop"
 
 
 class StepError(SagaError):
@@ -137,14 +138,17 @@ class Executor:
 
         self._batches.add(batch)
         try:
-            while not self._stopping() and (run := batch.next()):
-                self._advance(run, batch, carrier, may_continue)
+            while run := batch.next():
+                if self._stopping() and run.held is None:
+                    batch.end(run, Interruption(_TOLD_TO_STOP))
+                else:
+                    self._advance(run, batch, carrier, may_continue)
                 if ended := batch.take_due():
                     hold = len(ended) == 1 and not batch.waits
                     batch.follow(self._attempts.record_all(ended, may_continue, hold=hold))
         finally:
             self._batches.discard(batch)
-            self._attempts.record_all(batch.take_all("the worker was told to stop"), _never)
+            self._attempts.record_all(batch.take_all(_TOLD_TO_STOP), _never)
 
     def _advance(self, run: Run, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
         if run.held is None and not run.job.transactional:
@@ -181,7 +185,7 @@ class Executor:
             return Failure(error, traceback=_traceback(error))
         if not self._stopping():
             return Failure(StepError(f"the step ended its process: {describe(error)}"), traceback=_traceback(error))
-        return Interruption(f"{type(error).__name__}: the worker was told to stop")
+        return Interruption(f"{type(error).__name__}: {_TOLD_TO_STOP}")
 
     # --- the stages of an attempt -------------------------------------------------------------------------------------
 
@@ -237,7 +241,7 @@ class Executor:
             return self._returned(run, traced.retval)
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
-            return Interruption("the worker was told to stop")  # how a solo pool breaks off a task
+            return Interruption(_TOLD_TO_STOP)  # how a solo pool breaks off a task
         return _raised(traced.info.state, raised, transactional=connection is not None)
 
     def _returned(self, run: Run, value: Any) -> Outcome:
