@@ -26,7 +26,7 @@ from saga.definition import Saga
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
 from saga.log import NewStatus
-from saga.machine import decide, extend, replay
+from saga.machine import extend, follow, replay
 from saga.outline import Outline
 from saga.permission import check
 from saga.plan import dispatches, next_inline, plan
@@ -142,8 +142,7 @@ class Engine:
             keep: that worker may go on with what follows, if it is single and runs on the same queue.
         """
         worker = claim.worker if claim else None
-        after = replay(subject.outline, [Entry(state.seq + 1, event, None, worker)], state)
-        before, commands = decide(subject.outline, state), decide(subject.outline, after)
+        after, before, commands = follow(subject.outline, state, Entry(state.seq + 1, event, None, worker))
         kept = next_inline(before, commands) if keep and not isinstance(event, AttemptStarted) else None
         if kept and claim and self.catalog.queue(subject.saga, kept.step, kept.undo) != claim.queue:
             kept = None

@@ -10,7 +10,7 @@ import logging
 import time
 import traceback as tracebacks
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,7 @@ from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
 from saga.pace import Pace
 from saga.run import Run
+from saga.state import Results
 from saga.step_task import prepare
 from saga.work import Dispatch
 
@@ -330,8 +331,8 @@ def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, A
     return values
 
 
-def _results(run: Run) -> dict[str, Any]:
-    return run.state.results()
+def _results(run: Run) -> Mapping[str, Any]:
+    return Results(run.state.steps)
 
 
 def _raised(state: str, error: Any, *, transactional: bool) -> Outcome:

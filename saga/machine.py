@@ -20,16 +20,18 @@ Theory of operation
 A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that ended
 without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
 the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
-``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps.
+``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
+commands, and why an entry moves few lanes, is told in ``decision``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga import decision
+from saga.commands import Command
 from saga.events import (
     AttemptEvent,
     AttemptFailed,
@@ -50,7 +52,7 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.outline import DEADLINE, Fork, Lane, Outline, StepOutline
+from saga.outline import Outline, StepOutline
 from saga.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 
 _P, _R, _W, _U = StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.UNDECIDED
@@ -115,31 +117,29 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
 
 def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
     """Take entries into a state that nobody else has seen."""
-    state.decided = None
     for entry in entries:
+        course = decision.course(state)
         _apply(outline, state, entry)
         state.seq, state.at = entry.seq, entry.at
+        decision.move(outline, state, entry.event, course)
 
 
 def decide(definition: Defined, state: State) -> tuple[Command, ...]:
     """What is to be done next: at most one command for each lane, none for one that waits for others."""
-    if state.decided is None:
-        state.decided = _decide(definition.outline, state)
-    return state.decided
+    return tuple(decision.commands(definition.outline, state))
 
 
-def _decide(outline: Outline, state: State) -> tuple[Command, ...]:
-    if state.status.terminal:
-        return ()
-    if state.rolling_back and state.open:
-        return tuple(_open_attempts(outline, state))
-    commands: list[Command] = []
-    (_backward if state.rolling_back else _forward)(outline.main, state, commands)
-    if state.paused:
-        return tuple(command for command in commands if isinstance(command, (Wait, AskPolicy)))
-    if _watches_deadline(state):
-        commands.append(KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None))
-    return tuple(commands)
+def follow(definition: Defined, state: State, entry: Entry) -> tuple[State, Sequence[Command], Sequence[Command]]:
+    """Go on by one entry, from a state that is left as it is.
+
+    Returns:
+        the state after it, and the commands before and after it, those of lanes that it has not moved left out.
+    """
+    outline = definition.outline
+    decision.lanes_of(outline, state)
+    after = replay(outline, [entry], state)
+    moved = None if after.lanes is None else after.lanes.moved
+    return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
 
 
 def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
@@ -147,56 +147,6 @@ def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
     if event.undo:
         return "failed"
     return "unknown" if effect or not state.steps[event.step].certain else "aborted"
-
-
-# --- what is to be done -----------------------------------------------------------------------------------------------
-
-
-def _forward(lane: Lane, state: State, commands: list[Command]) -> bool:
-    for item in lane.items:
-        if isinstance(item, Fork):
-            ends = [_forward(branch, state, commands) for branch in item.lanes]
-            if not all(ends):
-                return False
-        elif not (step := state.steps[item.name]).settled:
-            if not step.over:
-                commands.append(_next(lane.name, item.name, step, state, undo=False))
-            return False
-    return True
-
-
-def _backward(lane: Lane, state: State, commands: list[Command]) -> bool:
-    for item in reversed(lane.items):
-        if isinstance(item, Fork):
-            ends = [_backward(branch, state, commands) for branch in item.lanes]
-            if not all(ends):
-                return False
-        elif (undo := state.steps[item.name].undo) and not undo.settled:
-            if not undo.over:
-                commands.append(_next(lane.name, item.name, undo, state, undo=True))
-            return False
-    return True
-
-
-def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Command:
-    if track.status is StepStatus.RUNNING or track.held:
-        return Wait(lane, step, track.attempts, undo)
-    if track.status is StepStatus.UNDECIDED:
-        return AskPolicy(lane, step, track.attempts, undo)
-    if track.attempts == 0 and not undo:
-        return RunStep(lane, step, 1, undo, state.not_before, state.delay)
-    return RunStep(lane, step, track.attempts + 1, undo, track.due, track.wait)
-
-
-def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
-    for name, step in state.steps.items():
-        if step.open:
-            yield _next(outline.steps[name].lane, name, step, state, undo=False)
-
-
-def _watches_deadline(state: State) -> bool:
-    watched = state.deadline is not None or state.deadline_wait is not None
-    return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None
 
 
 # --- what happened ----------------------------------------------------------------------------------------------------

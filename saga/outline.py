@@ -47,10 +47,23 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A sequence of steps and forks."""
+    """A sequence of steps and forks.
+
+    Attributes:
+        parent: the lane that forks into it and its siblings.
+    """
 
     name: str
     items: tuple[StepOutline | Fork, ...]
+    parent: str | None = None
+
+    def lanes(self) -> Iterator[Lane]:
+        """This lane and those below it, in the order of definition."""
+        yield self
+        for item in self.items:
+            if isinstance(item, Fork):
+                for lane in item.lanes:
+                    yield from lane.lanes()
 
     def steps(self) -> Iterator[StepOutline]:
         """Every step of this lane and of the lanes below it, in the order of definition."""
@@ -74,6 +87,7 @@ class Outline:
         self.name = name
         self.doc = list(doc)
         self.main = _Reader().lane(MAIN, doc)
+        self.lanes: Mapping[str, Lane] = {lane.name: lane for lane in self.main.lanes()}
         self.steps: Mapping[str, StepOutline] = {step.name: step for step in self.main.steps()}
 
     @property
@@ -124,13 +138,13 @@ class _Reader:
     def __init__(self) -> None:
         self.after_pivot = False
 
-    def lane(self, name: str, items: Sequence[Any]) -> Lane:
-        return Lane(name, tuple(self.item(name, item) for item in items))
+    def lane(self, name: str, items: Sequence[Any], parent: str | None = None) -> Lane:
+        return Lane(name, tuple(self.item(name, item) for item in items), parent)
 
     def item(self, lane: str, item: Mapping[str, Any]) -> StepOutline | Fork:
         if "parallel" in item:
             branches = item["parallel"]
-            return Fork(tuple(self.lane(f"{lane}/{_first_name(branch)}", branch) for branch in branches))
+            return Fork(tuple(self.lane(f"{lane}/{_first_name(branch)}", branch, lane) for branch in branches))
         step = StepOutline(
             name=item["step"],
             lane=lane,

@@ -18,7 +18,8 @@ from saga.work import Changes, Dispatch, Place
 
 def next_inline(before: Sequence[Command], after: Sequence[Command]) -> RunStep | None:
     """The attempt that the same worker may go on with: the only one that has become possible, and at once."""
-    fresh = [command for command in after if not isinstance(command, Wait) and command not in before]
+    known = {command.lane: command for command in before}
+    fresh = [command for command in after if not isinstance(command, Wait) and command != known.get(command.lane)]
     if len(fresh) != 1 or not isinstance(fresh[0], RunStep) or fresh[0].due or fresh[0].wait:
         return None
     return fresh[0]
@@ -37,6 +38,7 @@ def plan(
     """The changes that lead from the rows of one decision to those of the next.
 
     Args:
+        before: the commands of the one; those of lanes that have not moved may be left out here and in ``after``.
         saga: the definition, where this process has it.
         kept: the attempt that the writer goes on with itself, under ``token``.
     """

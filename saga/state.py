@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from saga.commands import Command
 
@@ -109,6 +110,68 @@ FRESH = Track()
 """An undo that is owed and has not begun."""
 
 
+class Standing(NamedTuple):
+    """Where a lane stands that has begun and is not over.
+
+    Attributes:
+        place: how many of its items are behind it.
+        command: what is to be done there; ``None`` where it waits for others.
+        awaited: how many of its branches are not over, where it stands at a fork.
+    """
+
+    place: int
+    command: Command | None = None
+    awaited: int = 0
+
+
+class Lanes:
+    """Where the lanes of a saga stand.
+
+    Attributes:
+        standing: lane to where it stands; of the lanes that have begun and are not over.
+        moved: the lanes that have been moved since this was copied, in order.
+    """
+
+    __slots__ = ("moved", "standing")
+
+    def __init__(self, standing: Mapping[str, Standing] | None = None) -> None:
+        self.standing: dict[str, Standing] = dict(standing or {})
+        self.moved: dict[str, None] = {}
+
+    def put(self, lane: str, standing: Standing | None) -> None:
+        """Move a lane; to nowhere when it is over."""
+        self.moved[lane] = None
+        if standing is None:
+            self.standing.pop(lane, None)
+        else:
+            self.standing[lane] = standing
+
+    def copy(self) -> Lanes:
+        """The same lanes, none of which has moved yet."""
+        return Lanes(self.standing)
+
+
+class Results(Mapping[str, Any]):
+    """The results of the settled steps, as JSON, by name; looked up one by one, for an attempt needs few of them."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Mapping[str, StepState]) -> None:
+        self._steps = steps
+
+    def __getitem__(self, name: str) -> Any:
+        step = self._steps[name]
+        if not step.settled:
+            raise KeyError(name)
+        return step.result
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, step in self._steps.items() if step.settled)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @dataclass
 class State:
     """What a log amounts to.
@@ -127,7 +190,7 @@ class State:
         open: how many actions have an attempt that runs or is undecided.
         done: how many actions are settled.
         owed: how many undos are not settled.
-        decided: what ``decide`` made of it, kept until the next entry.
+        lanes: where its lanes stand, once that was asked for: entries move them on.
     """
 
     steps: dict[str, StepState]
@@ -149,7 +212,7 @@ class State:
     deadline: datetime | None = None
     deadline_wait: float | None = None
     priority: int | None = None
-    decided: tuple[Command, ...] | None = field(default=None, compare=False, repr=False)
+    lanes: Lanes | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> Status:
@@ -183,8 +246,9 @@ class State:
         """A state that can go on without changing this one."""
         new = object.__new__(State)
         new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        new.lanes = self.lanes and self.lanes.copy()
         return new
 
     def results(self) -> dict[str, Any]:
         """The results of the settled steps, as JSON."""
-        return {name: step.result for name, step in self.steps.items() if step.settled}
+        return dict(Results(self.steps))

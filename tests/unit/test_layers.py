@@ -16,7 +16,7 @@ ROOT = Path(saga.__file__).parent
 LAYERS = [
     "errors config crashpoints",
     "ids codec outline wiring retry definition events commands outcome context",
-    "state machine permission binding signals catalog",
+    "state decision machine permission binding signals catalog",
     "database tables log work schema plan barriers",
     "engine run judgement batch attempts claims pace",
     "step_task executor liveness relay worker waiter handle starting publisher audit graph",

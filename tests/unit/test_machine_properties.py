@@ -29,11 +29,12 @@ from saga.events import (
     entry_from_row,
     kind_of,
 )
-from saga.machine import decide, replay
+from saga.machine import decide, follow, replay
 from saga.outline import Outline
 from saga.state import State, Status, StepStatus
 
 from .simulation import World, open_actions, precedences, sagas, tapes, through_json
+from .walk import walk
 
 SOME = UUID(int=1)
 UNDECIDED = StepStatus.UNDECIDED
@@ -305,6 +306,42 @@ def test_a_rollback_has_no_action_that_waits_for_its_retry(saga, tape):
             assert not any(step.held for step in after.steps.values())
 
     finished(saga, tape, watch)
+
+
+# --- the decision -----------------------------------------------------------------------------------------------------
+
+
+@given(sagas(), tapes)
+def test_what_is_decided_entry_by_entry_is_what_a_walk_over_the_whole_saga_says(saga, tape):
+    def watch(world, entry, before, after):
+        assert decide(saga, after) == walk(saga.outline, after)
+
+    finished(saga, tape, watch)
+
+
+@given(sagas(), tapes)
+def test_all_that_an_entry_changes_is_in_the_lanes_that_it_moves(saga, tape):
+    def watch(world, entry, before, after):
+        followed, old, new = follow(saga, before, entry)
+        assert followed == after
+        commands = {command.lane: command for command in walk(saga.outline, before)}
+        for command in old:
+            assert commands.pop(command.lane) == command
+        commands.update((command.lane, command) for command in new)
+        assert commands == {command.lane: command for command in walk(saga.outline, after)}
+
+    finished(saga, tape, watch)
+
+
+@given(sagas(), tapes, tapes)
+def test_a_log_with_holes_is_decided_alike_entry_by_entry_and_as_a_whole(saga, tape, holes):
+    state = replay(saga, [])
+    for entry in finished(saga, tape).entries:
+        if holes.pick([False, False, False, True]):
+            continue
+        decide(saga, state)
+        state = replay(saga, [entry], state)
+        assert decide(saga, state) == decide(saga, replace(state, lanes=None))
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------
