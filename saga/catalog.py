@@ -97,7 +97,7 @@ class Catalog:
 
 def watch(saga: Saga) -> float:
     """Seconds after which a claimed lane is looked at: the shortest timeout of the steps that may follow inline."""
-    return min(job.timeout for job in saga.jobs())
+    return saga.shortest_timeout
 
 
 def _limits(saga: Saga) -> dict[str, object]:

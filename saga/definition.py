@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import FrozenInstanceError, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -148,6 +149,7 @@ class Saga(_Fixed):
         outline: its bare structure.
         actions: step name to the job that does it.
         undos: step name to the job that undoes it, for the steps that have one.
+        shortest_timeout: of all its jobs, in seconds.
     """
 
     name: str
@@ -156,12 +158,13 @@ class Saga(_Fixed):
     outline: Outline
     actions: Mapping[str, Job]
     undos: Mapping[str, Job]
+    shortest_timeout: float
     required_fields: Mapping[str, str]
     input_wires: tuple[tuple[str, Wire], ...]
 
     def __init__(self, name: str, *steps: Step | Parallel, input: type | None = None) -> None:
         builder = _Builder(name, input)
-        doc = builder.sequence(steps, "", in_parallel=False)
+        doc = builder.sequence(steps, in_parallel=False)
         vars(self).update(
             name=name,
             items=steps,
@@ -169,6 +172,7 @@ class Saga(_Fixed):
             outline=Outline(name, doc),
             actions=MappingProxyType(builder.actions),
             undos=MappingProxyType(builder.undos),
+            shortest_timeout=min(job.timeout for jobs in (builder.actions, builder.undos) for job in jobs.values()),
             required_fields=MappingProxyType(builder.required_fields()),
             input_wires=builder.input_wires() if input is None else (),
         )
@@ -207,11 +211,11 @@ class _Builder:
         self.actions: dict[str, Job] = {}
         self.undos: dict[str, Job] = {}
         self.pivot: str | None = None
-        self.seen: dict[str, Any] = {}
+        self.seen: MutableMapping[str, Any] = {}
         if not (isinstance(saga, str) and saga and clean_text(saga) == saga):
             raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text without NUL")
         self.fields = self._input_fields(input)
-        self.names: list[str] = []
+        self.names: frozenset[str] = frozenset()
 
     def _input_fields(self, input: type | None) -> Mapping[str, Any] | None:
         if input is None:
@@ -230,13 +234,14 @@ class _Builder:
 
     # the walk: each returns the stored document of what it read
 
-    def sequence(self, items: Any, after: str, *, in_parallel: bool) -> list[Any]:
+    def sequence(self, items: Any, *, in_parallel: bool) -> list[Any]:
         if not items:
-            where = f"a branch of the Parallel after {after!r} is" if in_parallel else "it is"
+            where = f"a branch of the Parallel after {self._last!r} is" if in_parallel else "it is"
             raise DefinitionError(f"saga {self.saga!r}: {where} empty; give it at least one Step")
         if not in_parallel:
-            self.names = [name for item in items for name in self._names_in(item)]
-            self._check_names()
+            names = [name for item in items for name in self._names_in(item)]
+            self._check_names(names)
+            self.names = frozenset(names)
         return [self.item(item, in_parallel) for item in items]
 
     def item(self, item: Any, in_parallel: bool) -> dict[str, Any]:
@@ -252,19 +257,25 @@ class _Builder:
         raise DefinitionError(f"saga {self.saga!r}: expected a Step or a Parallel, got {what}{hint}")
 
     def parallel(self, item: Parallel) -> dict[str, Any]:
-        last = next(reversed(self.seen), "the start")
         if not item.branches:
             raise DefinitionError(
-                f"saga {self.saga!r}: the Parallel after {last!r} is empty; give it branches or drop it"
+                f"saga {self.saga!r}: the Parallel after {self._last!r} is empty; give it branches or drop it"
             )
-        before = dict(self.seen)
-        branches, after = [], dict(self.seen)
+        before, after = self.seen, dict[str, Any]()
+        branches = []
         for branch in item.branches:
-            self.seen = dict(before)
-            branches.append(self.sequence(branch if isinstance(branch, list) else [branch], last, in_parallel=True))
-            after.update(self.seen)
-        self.seen = after
+            own: dict[str, Any] = {}
+            self.seen = ChainMap(own, before)
+            branches.append(self.sequence(branch if isinstance(branch, list) else [branch], in_parallel=True))
+            after.update(own)
+        self.seen = before
+        self.seen.update(after)
         return {"parallel": branches}
+
+    @property
+    def _last(self) -> str:
+        """The step before the place where the walk is."""
+        return next(reversed([*self.seen]), "the start")
 
     def step(self, step: Step, in_parallel: bool) -> dict[str, Any]:
         name = self._name(step)
@@ -297,9 +308,8 @@ class _Builder:
 
     def _scope(self, place: str, step: Step, name: str, own: Any) -> Scope:
         compensating = own is not None
-        steps = {**self.seen, name: own} if compensating else dict(self.seen)
-        others = frozenset(self.names) - steps.keys()
-        return Scope(place, self.fields, steps, others, name, compensating, step.transactional)
+        steps = ChainMap({name: own}, self.seen) if compensating else self.seen
+        return Scope(place, self.fields, steps, self.names, name, compensating, step.transactional)
 
     def _doc(self, step: Step, name: str) -> dict[str, Any]:
         doc: dict[str, Any] = {"step": name, "task": step.task.name}
@@ -354,8 +364,9 @@ class _Builder:
         if step.compensate_bind and not said:
             raise DefinitionError(f"{place}: compensate_bind is given, but no compensation")
 
-    def _check_names(self) -> None:
-        for name in self.names:
+    def _check_names(self, names: Iterable[Any]) -> None:
+        taken: set[str] = set()
+        for name in names:
             where = f"saga {self.saga!r}, step {name!r}"
             if not isinstance(name, str) or clean_text(name) != name:
                 raise DefinitionError(f"{where}: its name is no text without NUL; give it another with name=")
@@ -365,10 +376,11 @@ class _Builder:
                 raise DefinitionError(
                     f"{where}: a step's name cannot be empty or hold '/' or '.'; give it another with name="
                 )
-            if self.names.count(name) > 1:
+            if name in taken:
                 raise DefinitionError(f"{where}: two steps have that name; give one of them another with name=")
             if self.fields is not None and name in self.fields:
                 raise DefinitionError(f"{where}: the input has a field of the same name; rename the step with name=")
+            taken.add(name)
 
     def _names_in(self, item: Any) -> Iterator[str]:
         if isinstance(item, Step):
@@ -388,20 +400,15 @@ class _Builder:
 
     def input_wires(self) -> tuple[tuple[str, Wire], ...]:
         """What the steps take from the input, each source and type once, with the first step that does."""
-        found: list[tuple[str, Wire]] = []
+        found: dict[tuple[str, ...], list[tuple[str, Wire]]] = {}
         for jobs in (self.actions, self.undos):
             for name, job in jobs.items():
                 for wire in job.wires:
-                    taken = wire.source.origin == "input" or wire.source == INPUT
-                    same = any(
-                        wire.source.path == other.source.path
-                        and wire.annotation == other.annotation
-                        and wire.optional == other.optional
-                        for _, other in found
-                    )
-                    if taken and not same:
-                        found.append((name, wire))
-        return tuple(found)
+                    if wire.source.origin == "input" or wire.source == INPUT:
+                        known = found.setdefault(wire.source.path, [])
+                        if not any(_takes_the_same(wire, other) for _, other in known):
+                            known.append((name, wire))
+        return tuple(taken for wires in found.values() for taken in wires)
 
     def required_fields(self) -> Mapping[str, str]:
         """Each field that the input's type does not promise and a step cannot do without, and that step."""
@@ -413,6 +420,10 @@ class _Builder:
                     if wire.source.origin == "input" and not wire.optional and wire.source.path[0] not in promised:
                         found.setdefault(wire.source.path[0], name)
         return found
+
+
+def _takes_the_same(wire: Wire, other: Wire) -> bool:
+    return wire.annotation == other.annotation and wire.optional == other.optional
 
 
 def _is_binding(value: Any) -> bool:

@@ -102,7 +102,7 @@ class Scope:
         place: the saga and the step, in words, for errors.
         fields: the input's fields and their types; ``None`` where the input is untyped.
         steps: the steps whose results are there, and the types they return.
-        others: steps of the saga that are not.
+        names: every step of the saga.
         own: the step itself, whose result its compensation gets.
         compensating: it is a compensation.
         transactional: the step runs in the log's transaction.
@@ -111,7 +111,7 @@ class Scope:
     place: str
     fields: Mapping[str, Any] | None
     steps: Mapping[str, Any]
-    others: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     own: str | None = None
     compensating: bool = False
     transactional: bool = False
@@ -147,7 +147,7 @@ class Scope:
         source = self._reserved(name, parameter.optional) if name in RESERVED else self._lookup(name)
         if source is not None or parameter.optional:
             return source
-        if name in self.others:
+        if name in self.names:
             raise DefinitionError(
                 f"{self.place}: parameter {name!r} names a step that is not over by then "
                 f"(it comes later, or in another branch); move one of the two, or give the parameter a default"
@@ -161,7 +161,7 @@ class Scope:
         if name in self.steps:
             return Source("step", name)
         if self.fields is None:
-            return None if name in self.others else Source("input", path=(name,))
+            return None if name in self.names else Source("input", path=(name,))
         return Source("input", path=(name,)) if name in self.fields else None
 
     def _reserved(self, name: str, optional: bool) -> Source | None:
