@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from saga.codec import dumps
 from saga.definition import Saga
 from saga.errors import DefinitionError, UnknownSaga
+from saga.outline import StepOutline
+
+_KEPT = 1000
 
 
 class Catalog:
@@ -22,7 +25,7 @@ class Catalog:
         self._by_name: dict[str, Saga] = {}
         self._by_fingerprint: dict[str, Saga] = {}
         self._queues: dict[tuple[str, str, bool], str] = {}
-        self._limits: dict[frozenset[str], str] = {}
+        self._limits: dict[tuple[frozenset[str], frozenset[str] | None], str] = {}
 
     def __iter__(self) -> Iterator[Saga]:
         return iter(self._by_name.values())
@@ -80,18 +83,23 @@ class Catalog:
             found = self._queues[key] = job.queue or self._route(job.task)
         return found
 
-    @property
-    def limits(self) -> str:
-        """The timeouts of every known step as JSON, for the claim: by fingerprint, then ``do`` or ``undo``, then step."""
-        return self.limits_of(self._by_name)
+    def limits(self, lanes: Iterable[str], sagas: Iterable[str] | None = None) -> str:
+        """The timeouts of the steps in some lanes as JSON, for their claim: by fingerprint, then ``do`` or ``undo``, then step.
 
-    def limits_of(self, names: Iterable[str]) -> str:
-        """The same for the sagas of these names."""
-        key = frozenset(names)
+        Those of all steps would be 60 KB for a saga of a thousand branches, with every claim.
+
+        Args:
+            sagas: names; all that are known if not said.
+        """
+        key = frozenset(lanes), None if sagas is None else frozenset(sagas)
         found = self._limits.get(key)
         if found is None:
-            sagas = [self._by_name[name] for name in sorted(key)]
-            found = self._limits[key] = dumps({saga.outline.fingerprint: _limits(saga) for saga in sagas})
+            if len(self._limits) >= _KEPT:
+                self._limits.clear()
+            names = self._by_name if key[1] is None else key[1]
+            chosen = [self._by_name[name] for name in sorted(names)]
+            limits = {saga.outline.fingerprint: _limits(saga, sorted(key[0])) for saga in chosen}
+            found = self._limits[key] = dumps(limits)
         return found
 
 
@@ -100,9 +108,11 @@ def watch(saga: Saga) -> float:
     return saga.shortest_timeout
 
 
-def _limits(saga: Saga) -> dict[str, object]:
+def _limits(saga: Saga, lanes: Sequence[str]) -> dict[str, object]:
+    known = [saga.outline.lanes[lane] for lane in lanes if lane in saga.outline.lanes]
+    steps = [item.name for lane in known for item in lane.items if isinstance(item, StepOutline)]
     return {
-        "do": {name: job.timeout for name, job in saga.actions.items()},
-        "undo": {name: job.timeout for name, job in saga.undos.items()},
+        "do": {name: saga.actions[name].timeout for name in steps},
+        "undo": {name: saga.undos[name].timeout for name in steps if name in saga.undos},
         "watch": watch(saga),
     }

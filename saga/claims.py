@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID, uuid4
 
@@ -73,11 +73,11 @@ class Claims:
             back_off(tries)
         return None
 
-    def claim_together(self, places: Sequence[Place], limits: str) -> tuple[list[Run], list[Place]]:
+    def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place]]:
         """Take lanes of several sagas in one statement, as far as they can simply be run.
 
         Args:
-            limits: of the definitions whose lanes to take.
+            sagas: the names of those whose lanes to take.
 
         Returns:
             the attempts that are started, and the lanes that are to be claimed one by one.
@@ -92,7 +92,7 @@ class Claims:
         damaged: dict[Place, str] = {}
         try:
             with self._in_use(wishes):
-                offers = self._ask(wishes, limits)
+                offers = self._ask(wishes, sagas)
                 for wish in wishes:
                     place = wish.saga_id, wish.lane
                     if place in offers and offers[place].won:
@@ -112,7 +112,7 @@ class Claims:
     def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
         wish = _wish(saga_id, lane, known)
         with self._in_use([wish]):
-            offer = self._ask([wish], self._engine.catalog.limits).get((saga_id, lane))
+            offer = self._ask([wish]).get((saga_id, lane))
             return offer, self._claimed(wish, known, offer) if offer is not None and offer.won else None
 
     @contextmanager
@@ -127,7 +127,8 @@ class Claims:
                 if running[wish.token] is None:
                     del running[wish.token]
 
-    def _ask(self, wishes: Sequence[Wish], limits: str) -> dict[Place, Offer]:
+    def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Place, Offer]:
+        limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
         with self._engine.database.link() as link:
             reach("claim.before", link.connection)
             offers = work.claim(link, wishes, self.attempts.worker(), limits)

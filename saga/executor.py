@@ -97,7 +97,7 @@ class Executor:
         quick = [saga for saga in self._pace.quick() if self._shares(saga)]
         if not quick:
             return
-        runs, left = self._claims.claim_together(list(rest), self._attempts.engine.catalog.limits_of(quick))
+        runs, left = self._claims.claim_together(list(rest), quick)
         rest.clear()
         rest.extend(left)
         if runs:

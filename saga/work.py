@@ -154,7 +154,7 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[
 
     Args:
         wishes: of different sagas.
-        limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of its steps.
+        limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
 
     Returns:
         what became of each; nothing for those of which there is no such lane.

@@ -20,6 +20,8 @@ from saga.run import Run
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
 
+NAMES = [SEQUENCE.name, FORKED.name]
+
 
 @pytest.fixture
 def claims(bench: Bench) -> Claims:
@@ -27,13 +29,9 @@ def claims(bench: Bench) -> Claims:
 
 
 def together(claims: Claims, handles: Sequence[Handle]) -> list[Run]:
-    runs, left = claims.claim_together([(handle.id, "main") for handle in handles], limits(claims))
+    runs, left = claims.claim_together([(handle.id, "main") for handle in handles], NAMES)
     assert left == []
     return runs
-
-
-def limits(claims: Claims) -> str:
-    return claims.attempts.engine.catalog.limits
 
 
 @contextmanager
@@ -81,7 +79,7 @@ def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claims) -> None
     bench.claimed(taken, worker=bench.worker(3))
     bench.sql("UPDATE saga.work SET due_at = now() + interval '1 hour' WHERE saga_id = %s", later.id)
     places = [(handle.id, "main") for handle in (ready, undecided, unknown, taken, later)]
-    runs, left = claims.claim_together([*places, (uuid4(), "main")], limits(claims))
+    runs, left = claims.claim_together([*places, (uuid4(), "main")], NAMES)
     assert [run.saga_id for run in runs] == [ready.id]
     assert left == [(undecided.id, "main"), (unknown.id, "main")]
     assert list(claims.attempts.running.values()) == runs
@@ -91,7 +89,7 @@ def test_of_two_lanes_of_a_saga_the_second_is_left(bench: Bench, claims: Claims)
     handle = bench.start(FORKED)
     claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
     places = [(handle.id, "main/b"), (handle.id, "main/c")]
-    runs, left = claims.claim_together(places, limits(claims))
+    runs, left = claims.claim_together(places, NAMES)
     assert [run.lane for run in runs] == ["main/b"]
     assert left == [(handle.id, "main/c")]
 
@@ -173,7 +171,7 @@ def test_a_damaged_log_is_put_aside_and_harms_no_other_of_its_batch(bench: Bench
     bench.sql(
         "UPDATE saga.log SET kind = 'saga_started', data = '{\"delay\": \"x\"}' WHERE saga_id = %s", handles[1].id
     )
-    runs, left = claims.claim_together([(handle.id, "main") for handle in handles], limits(claims))
+    runs, left = claims.claim_together([(handle.id, "main") for handle in handles], NAMES)
     assert [run.saga_id for run in runs] == [handles[0].id, handles[2].id]
     assert left == []
     ((problem,),) = bench.sql("SELECT problem FROM saga.work WHERE saga_id = %s", handles[1].id)
@@ -184,7 +182,7 @@ def test_one_lane_that_takes_no_entry_leaves_all_to_be_claimed_one_by_one(bench:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 2)
     bench.sql(f"ALTER TABLE saga.log ADD CONSTRAINT refusal CHECK (saga_id <> '{handles[0].id}' OR seq < 2)")
     places = [(handle.id, "main") for handle in handles]
-    assert claims.claim_together(places, limits(claims)) == ([], places)
+    assert claims.claim_together(places, NAMES) == ([], places)
     assert claims.claim(*places[0]) is None
     assert claims.claim(*places[1]) is not None
 
@@ -194,7 +192,7 @@ def test_two_workers_that_claim_the_same_lanes_share_them_out(bench: Bench) -> N
     places = [(handle.id, "main") for handle in handles]
     workers = [Claims(bench.worker(number)) for number in range(1, 5)]
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda claims: claims.claim_together(places[::1], limits(claims)), workers))
+        found = list(pool.map(lambda claims: claims.claim_together(places[::1], NAMES), workers))
     claimed = [run.saga_id for runs, _ in found for run in runs]
     assert sorted(claimed) == sorted(handle.id for handle in handles)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saga.catalog import Catalog, watch
-from saga.definition import Saga, Step
+from saga.definition import Parallel, Saga, Step
 from saga.errors import DefinitionError, UnknownSaga
 
 from .helpers import task_of
@@ -115,15 +115,32 @@ def test_a_steps_queue_is_its_own_or_its_tasks_route():
     assert catalog.queue(saga, "", False) == catalog.queue(None, "pay", False) == "routed "
 
 
-def test_the_limits_name_every_timeout_by_fingerprint():
+def test_the_limits_of_a_lane_name_the_timeouts_of_its_steps_by_fingerprint():
     saga = order()
     catalog = catalog_of(saga)
-    assert json.loads(catalog.limits) == {
+    assert json.loads(catalog.limits(["main"])) == {
         saga.outline.fingerprint: {"do": {"pay": 30, "tip": 300}, "undo": {"pay": 20}, "watch": 20}
     }
     other = order("other")
     catalog.add(other)
-    assert other.outline.fingerprint in json.loads(catalog.limits)
+    assert other.outline.fingerprint in json.loads(catalog.limits(["main"]))
+
+
+def test_the_limits_have_every_saga_and_no_step_of_another_lane():
+    branches = [Step(pay, name=name, compensate=None) for name in ("a", "b", "c")]
+    saga, other = Saga("wide", Parallel(*branches)), order()
+    catalog = catalog_of(saga, other)
+    assert json.loads(catalog.limits(["main/a", "main/c"])) == {
+        saga.outline.fingerprint: {"do": {"a": 300, "c": 300}, "undo": {}, "watch": 300},
+        other.outline.fingerprint: {"do": {}, "undo": {}, "watch": 20},
+    }
+
+
+def test_the_limits_that_are_kept_do_not_grow_without_end():
+    catalog = catalog_of(order())
+    for number in range(3000):
+        catalog.limits([f"main/s{number}"])
+    assert len(catalog._limits) <= 1000
 
 
 def test_a_lane_is_watched_by_the_shortest_timeout():

@@ -164,3 +164,10 @@ def test_a_definition_takes_as_much_for_each_branch_among_many_as_among_few(make
     few, many = effort(lambda: make(FEW)) / FEW, effort(lambda: make(MANY)) / MANY
     assert few > 100, "nothing was counted"
     assert many <= few * 1.05
+
+
+def test_a_claim_says_no_more_about_a_saga_of_many_branches_than_about_one_of_few():
+    few, many = Catalog(lambda _: "celery"), Catalog(lambda _: "celery")
+    few.add(wide(FEW))
+    many.add(wide(MANY))
+    assert len(many.limits(["main/s50"])) == len(few.limits(["main/s50"]))
