@@ -281,6 +281,7 @@ class Engine:
             self._remembered.pop(saga_id, None)
             return
         self._remembered[saga_id] = state
+        self._remembered.move_to_end(saga_id)
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
 

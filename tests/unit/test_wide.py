@@ -166,6 +166,15 @@ def test_a_definition_takes_as_much_for_each_branch_among_many_as_among_few(make
     assert many <= few * 1.05
 
 
+def test_a_saga_that_goes_on_and_on_is_not_forgotten_for_those_that_come_and_wait():
+    """Whoever forgets a state reads the whole log for the next branch."""
+    worker = Worker(wide(FEW))
+    for number in range(3000):
+        worker.engine.remember(worker.subject.id, worker.state)
+        worker.engine.remember(UUID(int=1000 + number), worker.state)
+    assert worker.engine.recall(worker.subject.id) is worker.state
+
+
 def test_a_claim_says_no_more_about_a_saga_of_many_branches_than_about_one_of_few():
     few, many = Catalog(lambda _: "celery"), Catalog(lambda _: "celery")
     few.add(wide(FEW))
