@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from saga.database import Link, Row
 from saga.errors import CorruptLog
 from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
 from saga.outline import Outline
+from saga.state import Status
 from saga.work import ADD, MOVE, REMOVE, Changes
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
@@ -311,18 +312,62 @@ def find_headers(
     """Sagas, newest first, one page of them: those before ``after`` in that order."""
     where = ["TRUE"]
     where += ["name = %(name)s"] * (name is not None)
-    where += ["status = ANY(%(statuses)s)"] * bool(statuses)
     where += ["key = %(key)s"] * (key is not None)
     where += ["tags IS NOT NULL AND tags @> %(tags)s::jsonb"] * (tags is not None)
     where += ["started_at >= %(since)s"] * (since is not None)
     where += ["started_at < %(until)s"] * (until is not None)
     where += ["id < %(after)s"] * (after is not None)
-    rows = link.run(
-        f"SELECT {HEADER} FROM {{s}}.instance WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT %(limit)s",
-        {"name": name, "statuses": list(statuses), "key": key, "tags": None if tags is None else dumps(tags),
-         "since": since, "until": until, "after": after, "limit": limit},
+    parts = [
+        f"(SELECT {HEADER} FROM {{s}}.instance WHERE {' AND '.join([*where, status, time])} ORDER BY id DESC LIMIT %(limit)s)"
+        for status in _by_status(statuses)
+        for time in _by_time(since, until)
+    ]
+    rows = link.run_planned(
+        f"SELECT {HEADER} FROM ({' UNION ALL '.join(parts)}) AS found ORDER BY id DESC LIMIT %(limit)s",
+        {"name": name, "key": key, "tags": None if tags is None else dumps(tags), "since": since, "until": until,
+         "low": _id_at(since, -1), "high": _id_at(until, 1), "after": after, "limit": limit},
     )  # fmt: skip
     return [Header(*row) for row in rows]
+
+
+def _by_status(statuses: Sequence[str]) -> list[str]:
+    """Conditions that between them find each saga of these statuses once, each with an index that has them in order."""
+    found = []
+    for status in dict.fromkeys(statuses):
+        assert status in list(Status), status
+        if status == Status.RUNNING:
+            # What runs has work; the index does not know it.
+            found.append("status = 'running' AND id IN (SELECT saga_id FROM {s}.work)")
+        elif status == Status.COMPLETED:
+            found.append("status = 'completed'")
+        else:
+            found.append(f"notable = '{status}'")
+    return found or ["TRUE"]
+
+
+def _by_time(since: datetime | None, until: datetime | None) -> list[str]:
+    """Conditions that between them find each saga of that time once: by its id, or among those whose id's time is off."""
+    if since is None and until is None:
+        return ["TRUE"]
+    near = " AND ".join(["id >= %(low)s"] * (since is not None) + ["id < %(high)s"] * (until is not None))
+    return [near, f"skewed AND NOT ({near})"]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SKEW = timedelta(minutes=1)
+"""How far the time in an id may be off before ``instance.skewed`` says so."""
+_ZONES = timedelta(hours=27)
+"""What the zone of a moment that names none, the session's, may make of it."""
+
+
+def _id_at(moment: datetime | None, sign: int) -> UUID | None:
+    """An id below, or above, those of the sagas started at that moment, by clocks that are not skewed."""
+    if moment is None:
+        return None
+    slack = (_SKEW + timedelta(seconds=1)) if moment.tzinfo else _ZONES
+    since_epoch = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH + sign * slack
+    millis = since_epoch // timedelta(milliseconds=1)
+    return UUID(int=min(max(millis, 0), (1 << 48) - 1) << 80)
 
 
 def rebuild_header(link: Link, saga_id: UUID, status: NewStatus) -> bool:

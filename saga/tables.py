@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Double,
     Index,
@@ -44,6 +45,17 @@ definition = Table(
     CheckConstraint("version > 0", name="definition_version_positive"),
 )
 
+# As Postgres prints them, so that they can be compared with what is in the database.
+_NOTABLE = "CASE WHEN status <> ALL (ARRAY['running'::text, 'completed'::text]) THEN status ELSE NULL::text END"
+_ID_TIME = (
+    "to_timestamp((('x'::text || left(id::text, 8) || substr(id::text, 10, 4))::bit(48)::bigint::numeric"
+    " / 1000.0)::double precision)"
+)
+_SKEWED = (
+    f"CASE WHEN started_at - {_ID_TIME} < '-00:01:00'::interval OR started_at - {_ID_TIME} > '00:01:00'::interval"
+    " THEN true ELSE NULL::boolean END"
+)
+
 instance = Table(
     "instance",
     metadata,
@@ -60,15 +72,30 @@ instance = Table(
     _moment("started_at"),
     _moment("updated_at"),
     _moment("finished_at", nullable=True),
+    # What the status is where it is neither ``running`` nor ``completed``. An index on the status itself, even a partial
+    # one, would have every saga that completes write all its index entries anew: its row could not be updated in place.
+    Column("notable", Text, Computed(_NOTABLE, persisted=True)),
+    # Whether the time in the id, the client's, is more than a minute off the database's ``started_at``; else null.
+    Column("skewed", Boolean, Computed(_SKEWED, persisted=True)),
     CheckConstraint(f"status IN ({', '.join(repr(str(status)) for status in Status)})", name="instance_status_known"),
     CheckConstraint(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated'))", name="instance_finished_when_terminal"
     ),
     Index("instance_key_name", "key", "name", unique=True, postgresql_where=text("key IS NOT NULL")),
-    # Most sagas are completed; the others are what one looks for.
-    Index("instance_status", "status", "id", postgresql_where=text("status <> 'completed'")),
+    # Most sagas are completed; the others are what one looks for. Those that run have rows in ``work``.
+    Index("instance_notable", "notable", "id", postgresql_where=text("notable IS NOT NULL")),
+    Index("instance_name_notable", "name", "notable", "id", postgresql_where=text("notable IS NOT NULL")),
     Index("instance_name", "name", "id"),
-    Index("instance_tags", "tags", postgresql_using="gin", postgresql_where=text("tags IS NOT NULL")),
+    Index("instance_skewed", "started_at", postgresql_where=text("skewed")),
+    Index(
+        "instance_tags",
+        "tags",
+        postgresql_using="gin",
+        postgresql_ops={"tags": "jsonb_path_ops"},
+        postgresql_where=text("tags IS NOT NULL"),
+    ),
+    # Room for the update at the end of a saga, which stays on its page and touches no index.
+    postgresql_with={"fillfactor": "90"},
 )
 
 log = Table(
