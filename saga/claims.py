@@ -23,7 +23,7 @@ from saga.machine import decide
 from saga.outline import Outline
 from saga.run import Run
 from saga.state import State, StepStatus
-from saga.work import Offer, Wish
+from saga.work import Dispatch, Offer, Wish
 
 logger = logging.getLogger("saga")
 
@@ -57,6 +57,7 @@ class Claims:
         return None
 
     def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+        offer = None
         for tries in range(_CLAIM_TRIES):
             known = self._engine.recall(saga_id)
             offer, run = self._claim_once(saga_id, lane, known)
@@ -71,6 +72,9 @@ class Claims:
             if offer.attempt is None:
                 return self._settle(saga, saga_id, lane, offer, known)
             back_off(tries)
+        if offer is not None:
+            # Others of its saga keep coming first; another turn, or another worker, may be luckier.
+            self._engine.publish([Dispatch(saga_id, lane, offer.queue, alone=True)])
         return None
 
     def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place]]:

@@ -103,13 +103,13 @@ def test_no_module_imports_itself_by_a_way_round():
             visit(module)
 
 
-@pytest.mark.parametrize("module", ["saga.machine", "saga.outline", "saga.events", "saga.commands"])
+@pytest.mark.parametrize("module", ["saga.machine", "saga.decision", "saga.outline", "saga.events", "saga.commands"])
 def test_the_machine_and_what_it_stands_on_know_neither_database_nor_celery(module: str):
     foreign = {name.split(".")[0] for name in reach(module)}
     assert foreign.isdisjoint({"sqlalchemy", "psycopg", "celery", "kombu", "billiard", "alembic", "redis"})
 
 
-@pytest.mark.parametrize("module", ["saga.machine", "saga.outline", "saga.events", "saga.commands"])
+@pytest.mark.parametrize("module", ["saga.machine", "saga.decision", "saga.outline", "saga.events", "saga.commands"])
 def test_the_machine_asks_for_no_time_no_chance_and_no_input(module: str):
     assert imports(module).isdisjoint({"time", "random", "os", "sys", "logging", "socket", "threading", "pathlib"})
 
