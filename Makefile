@@ -6,10 +6,10 @@ JOBS ?= 4
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench takeouts soak clean
+.PHONY: help install demo test lint docs bench bench-check takeouts soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## Create .venv with everything development needs
 
@@ -27,8 +27,11 @@ lint: install ## Check style, format and types
 docs: .venv/.docs ## Build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: install ## Measure sagas next to Celery's own chains
-	$(BIN)/python -m benchmarks
+bench: .venv/.bench ## Measure sagas next to Celery's chains and to their peers; the results go to bench/results
+	$(BIN)/python -m bench
+
+bench-check: install ## See in a minute whether sagas are still faster than chains by what bench/floors.json says
+	$(BIN)/python -m bench --check
 
 takeouts: install ## Take each promised behaviour out of a copy of the code, and see its tests fail
 	$(BIN)/python -m takeouts
@@ -43,6 +46,10 @@ clean: ## Remove .venv and whatever was built
 .venv/.installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 .venv/.docs: .venv/.installed
