@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -37,8 +37,8 @@ class Contender(Protocol):
     """Who is measured."""
 
     @property
-    def schema(self) -> str | None:
-        """The schema of its tables, if it has any."""
+    def tables(self) -> Sequence[str]:
+        """Where it keeps its runs, if that is in Postgres."""
 
     def check(self) -> None:
         """Raises:
@@ -84,7 +84,7 @@ def wait_until(question: Callable[[], bool], interval: float = LOOK_EVERY) -> No
 class Present:
     """Something that needs nothing else to be installed, has no tables, and leaves nothing behind."""
 
-    schema: str | None = None
+    tables: Sequence[str] = ()
 
     def check(self) -> None:
         pass
@@ -111,7 +111,7 @@ class Sagas(Present):
     saga: Saga
     together: bool = False
     end: str = "completed"
-    schema: str | None = bench.SCHEMA
+    tables: Sequence[str] = tuple(f"{bench.SCHEMA}.{table}" for table in ("instance", "log", "work"))
 
     def run(self, servers: Servers, runs: int) -> list[float]:
         return timed(lambda: self._start(runs), lambda: servers.ask(OPEN) == (False,))
@@ -184,6 +184,10 @@ class TasksOneByOne(Tasks):
 # --- peers ------------------------------------------------------------------------------------------------------------
 
 
+CELERY_SAGA_KEYS = "celery_saga:"
+"""What the names of its states begin with."""
+
+
 @dataclass(frozen=True)
 class CelerySaga(Present):
     """celery-saga, on the same workers.
@@ -199,7 +203,7 @@ class CelerySaga(Present):
         if not find_spec("celery_saga"):
             raise Unavailable("celery-saga is not installed (the extra `bench`)")
 
-    def run(self, servers: Servers, runs: int) -> list[float]:  # noqa: ARG002
+    def run(self, servers: Servers, runs: int) -> list[float]:
         saga = getattr(import_module("bench.celery_saga_app"), self.saga)
         started: list[Any] = []
         ended = 0
@@ -214,6 +218,7 @@ class CelerySaga(Present):
         seconds = timed(lambda: started.extend(saga.run() for _ in range(runs)), has_ended)
         if amiss := sum(each.status != self.end for each in started):
             raise RunFailed(f"{amiss} sagas of celery-saga are not {self.end}")
+        servers.store.unlink(*(f"{CELERY_SAGA_KEYS}{each.saga_id}" for each in started))
         return seconds
 
 
@@ -226,7 +231,7 @@ class Dbos(Present):
     """
 
     workflow: str
-    schema: str | None = dbos_peer.SCHEMA
+    tables: Sequence[str] = dbos_peer.TABLES
 
     def check(self) -> None:
         if not find_spec("dbos"):
@@ -242,7 +247,7 @@ class Floor(Present):
     """The writes alone, see `floor`."""
 
     steps: int
-    schema: str | None = floor.SCHEMA
+    tables: Sequence[str] = floor.NAMES
 
     def run(self, servers: Servers, runs: int) -> list[float]:
         with connect(servers.database_url) as connection:

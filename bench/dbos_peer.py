@@ -14,6 +14,9 @@ from typing import Any
 import psutil
 
 SCHEMA = "dbos_bench"
+TABLES = tuple(
+    f"{SCHEMA}.{table}" for table in ("workflow_status", "workflow_input", "workflow_output", "operation_outputs")
+)
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
 """Seconds."""

@@ -13,6 +13,7 @@ from uuid import uuid4
 import psycopg
 
 SCHEMA = "floor_bench"
+NAMES = tuple(f"{SCHEMA}.{table}" for table in ("instance", "log", "work"))
 
 TABLES = f"""
 CREATE SCHEMA {SCHEMA};

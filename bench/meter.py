@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import psycopg
-from psycopg import sql
 
 from .servers import COUNTING, Servers
 
@@ -76,30 +75,29 @@ def processor_time(processes: Iterable[psutil.Process]) -> float:
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-def relation_bytes(servers: Servers, schema: str) -> int:
-    """The size of all tables of a schema, with their indexes, without the room that is to be used again at their ends."""
-    tables = servers.observer.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
-    for (table,) in tables:
-        servers.observer.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))
-    row = servers.ask(
-        """
-        SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
-        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = %(schema)s AND c.relkind = 'r'
-        """,
-        {"schema": schema},
-    )
-    return int(row[0])
+def empty(servers: Servers, tables: Sequence[str]) -> None:
+    """Take all rows out, so that room which an earlier workload has left is not used again."""
+    if present := [table for table in tables if exists(servers, table)]:
+        servers.observer.execute(f"TRUNCATE {', '.join(present)} CASCADE".encode())
 
 
-def log_bytes(servers: Servers, schema: str, name: str) -> float | None:
-    """The bytes of the entries of one saga of that name, on average."""
-    row = servers.ask(
-        f"""
-        SELECT sum(pg_column_size(l.*)), count(DISTINCT l.saga_id)
-        FROM {schema}.log AS l JOIN {schema}.instance AS i ON i.id = l.saga_id
-        WHERE i.name = %(name)s
-        """,
-        {"name": name},
-    )
-    return float(row[0]) / row[1] if row[1] else None
+def stored_bytes(servers: Servers, tables: Sequence[str]) -> int:
+    """The size of tables with their indexes, without empty room at their ends."""
+    total = 0
+    for table in tables:
+        if exists(servers, table):
+            servers.observer.execute(f"VACUUM {table}".encode())
+            (size,) = servers.ask("SELECT pg_total_relation_size(%(table)s)", {"table": table})
+            total += size
+    return total
+
+
+def exists(servers: Servers, table: str) -> bool:
+    """Whether there is such a table: DBOS makes its own when it starts."""
+    return bool(servers.ask("SELECT to_regclass(%(table)s) IS NOT NULL", {"table": table})[0])
+
+
+def log_bytes(servers: Servers, schema: str) -> float | None:
+    """The bytes of the entries of one saga, on average."""
+    size, sagas = servers.ask(f"SELECT sum(pg_column_size(l.*)), count(DISTINCT l.saga_id) FROM {schema}.log AS l")
+    return float(size) / sagas if sagas else None

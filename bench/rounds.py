@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 
-from . import meter
+from . import app, meter
 from .contenders import Contender, Dbos, RunFailed, Sagas, Unavailable
 from .dbos_peer import PeerFailed
 from .figures import percentile
 from .meter import Reading
 from .servers import Servers
-from .workloads import Workload
+from .workloads import CHAIN, SAGA, Workload
 
 WARM_UP = 50
 """Runs of the round that is thrown away, at least; it also waits for the worker to be ready."""
@@ -29,7 +29,7 @@ class Measured:
         p99: of each round, in ms, where runs are measured one by one.
         costs: of one run, of each round.
         log_bytes: of the entries of one saga.
-        stored_bytes: by which its tables and indexes have grown for each run.
+        stored_bytes: of its tables and indexes, for each run.
     """
 
     figures: list[float] = field(default_factory=list)
@@ -68,35 +68,36 @@ def measure(
     """
     wanted = {name: each for name, each in workload.contenders.items() if not only or name in only}
     absent: dict[str, str] = {}
+    for contender in wanted.values():
+        meter.empty(servers, contender.tables)
     with ExitStack() as stack:
         stack.enter_context(servers.workers(workload.pool, workload.concurrency))
         for name, contender in list(wanted.items()):
-            try:
+            with _unless_absent(name, wanted, absent):
                 contender.check()
                 if isinstance(contender, Dbos):
-                    threads = workload.concurrency if workload.pool == "threads" else None
-                    stack.enter_context(servers.dbos_with(threads))
-            except (Unavailable, PeerFailed) as error:
-                absent[name] = str(error)
-                del wanted[name]
+                    stack.enter_context(servers.dbos_with(workload.concurrency if workload.pool == "threads" else None))
         measured = {name: Measured() for name in wanted}
-        sizes: dict[str, int] = {}
         for number in range(rounds + 1):
             tell(f"{workload.name}: " + (f"round {number} of {rounds}" if number else "warming up"))
-            if number == 1:
-                sizes = stored(wanted, servers)
             for name in in_turn(list(wanted), number):
-                try:
+                with _unless_absent(name, wanted, absent):
                     took(measured[name], workload, wanted[name], servers, number, runs)
-                except (RunFailed, PeerFailed) as error:
-                    if isinstance(wanted[name], Sagas) or name == "chain":
-                        raise RunFailed(f"{workload.name}, {name}: {error}") from None
-                    absent[name] = str(error)
-                    del wanted[name], measured[name]
-        grown = stored(wanted, servers)
-        for name, contender in wanted.items():
-            measured[name] = with_sizes(measured[name], contender, servers, grown[name] - sizes[name], rounds * runs)
-    return Results(workload, runs, measured, absent)
+        done = rounds * runs + warm_up(runs)
+        found = {name: with_sizes(measured[name], each, servers, done) for name, each in wanted.items()}
+    return Results(workload, runs, found, absent)
+
+
+@contextmanager
+def _unless_absent(name: str, wanted: dict[str, Contender], absent: dict[str, str]) -> Iterator[None]:
+    """A peer that cannot take part, or go on, is left out from then on; without sagas or the chain there is no result."""
+    try:
+        yield
+    except (Unavailable, PeerFailed, RunFailed) as error:
+        if name in (SAGA, CHAIN):
+            raise RunFailed(f"{name}: {error}") from None
+        absent[name] = str(error)
+        del wanted[name]
 
 
 def in_turn(names: list[str], number: int) -> list[str]:
@@ -110,7 +111,7 @@ def took(
 ) -> None:
     """Measure one contender once, and keep it, if it is not the round that is thrown away."""
     if number == 0:
-        contender.run(servers, min(runs, max(WARM_UP, runs // 4)))
+        contender.run(servers, warm_up(runs))
         contender.settle(servers)
         return
     before = meter.read(servers)
@@ -122,17 +123,15 @@ def took(
         measured.p99.append(1000 * percentile(seconds, 99))
 
 
-def stored(contenders: Mapping[str, Contender], servers: Servers) -> dict[str, int]:
-    """How large the tables of each are."""
-    return {
-        name: meter.relation_bytes(servers, contender.schema) if contender.schema else 0
-        for name, contender in contenders.items()
-    }
+def warm_up(runs: int) -> int:
+    """How many runs the round has that is thrown away."""
+    return min(runs, max(WARM_UP, runs // 4))
 
 
-def with_sizes(measured: Measured, contender: Contender, servers: Servers, grown: int, runs: int) -> Measured:
-    """The same with what is kept of a run."""
-    entries = None
-    if isinstance(contender, Sagas):
-        entries = meter.log_bytes(servers, str(contender.schema), contender.saga.name)
-    return Measured(measured.figures, measured.p99, measured.costs, entries, grown / runs if contender.schema else None)
+def with_sizes(measured: Measured, contender: Contender, servers: Servers, done: int) -> Measured:
+    """The same with what is kept of each of so many runs."""
+    if not contender.tables:
+        return measured
+    stored = meter.stored_bytes(servers, contender.tables) / done
+    entries = meter.log_bytes(servers, app.SCHEMA) if isinstance(contender, Sagas) else None
+    return replace(measured, log_bytes=entries, stored_bytes=stored)
