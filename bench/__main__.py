@@ -87,7 +87,7 @@ def main(
 @click.pass_obj
 def machines_command(given: Given) -> None:
     """How the rate grows with 1, 2 and 4 workers of one process each."""
-    with opened(given, counting=False) as servers:
+    with opened(given) as servers:
         found = machines.points(
             machines.measure(servers, given.rounds or MACHINE_ROUNDS, given.runs or MACHINE_RUNS, tell)
         )
@@ -121,7 +121,7 @@ def run_workloads(given: Given, workloads: Sequence[Workload], quick: bool) -> N
 def run_check(given: Given) -> None:
     """The guard."""
     floors = guard.read_floors(guard.FILE.read_text())
-    with opened(given, counting=False) as servers:
+    with opened(given, in_memory=True) as servers:
 
         def measure(workload: Workload, contenders: list[str]) -> Results:
             runs = given.runs or min(guard.RUNS, workload.runs)
@@ -138,10 +138,10 @@ def runs_of(workload: Workload, quick: bool) -> int:
 
 
 @contextmanager
-def opened(given: Given, *, counting: bool) -> Iterator[Servers]:
+def opened(given: Given, *, counting: bool = False, in_memory: bool = False) -> Iterator[Servers]:
     """The servers; whatever goes wrong with them is said in a line, and however it ends, they are stopped."""
     try:
-        with open_servers(given.database_url, given.broker_url, counting=counting) as servers:
+        with open_servers(given.database_url, given.broker_url, counting=counting, in_memory=in_memory) as servers:
             yield servers
     except KeyboardInterrupt:
         click.echo("\nInterrupted; everything is stopped.", err=True)

@@ -20,6 +20,7 @@ def facts(servers: Servers) -> dict[str, Any]:
     return {
         "processors": processor_count(),
         "memory_gb": memory(),
+        "load_before": round(servers.load, 2),
         "system": platform.system(),
         "machine": platform.machine(),
         "python": platform.python_version(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,9 @@ ROOT = Path(__file__).parents[1]
 SCHEMAS = (bench.SCHEMA, dbos_peer.SCHEMA, floor.SCHEMA)
 """All that is written to a database is in these, which are dropped before and after."""
 
+MEMORY, ROOM = Path("/dev/shm"), 2**30
+"""Bytes that a short run may take in memory, far more than it does."""
+
 HBA = "host all all 127.0.0.1/32 trust\n"
 COUNTING = "pg_stat_statements"
 
@@ -49,6 +53,7 @@ class Servers:
         children: the processes that we started, by what they are.
         asked: how many statements the observer has run.
         dbos: its process, while it runs.
+        load: how many processes of others wanted to run, before we started ours.
     """
 
     database_url: str
@@ -59,6 +64,7 @@ class Servers:
     children: dict[str, Callable[[], list[psutil.Process]]] = field(default_factory=dict)
     asked: int = 0
     dbos: DbosPeer | None = None
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def ask(self, statement: str, params: Mapping[str, Any] | None = None) -> Any:
         """The first row of what a statement returns."""
@@ -104,17 +110,22 @@ class Servers:
 
 
 @contextmanager
-def open_servers(database_url: str | None, broker_url: str | None, *, counting: bool) -> Iterator[Servers]:
+def open_servers(
+    database_url: str | None, broker_url: str | None, *, counting: bool = False, in_memory: bool = False
+) -> Iterator[Servers]:
     """Everything but the workers, ready and empty; what is not given is embedded, and ends with the run.
 
     Args:
         counting: have the embedded Postgres count statements. It costs all that use Postgres a percent or two.
+        in_memory: keep its data in memory where there is room: a disk that others use too is the noisiest of all parts.
 
     Raises:
         ServerUnfit: a server that was given does not answer.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=memory() if in_memory else None))
+        )
         folder.chmod(0o711)  # run by root, Postgres has to reach its data as another user
         children: dict[str, Callable[[], list[psutil.Process]]] = {}
         if database_url is None:
@@ -144,6 +155,13 @@ def open_servers(database_url: str | None, broker_url: str | None, *, counting: 
         prepare(servers)
         stack.callback(bench.orchestrator.close)
         yield servers
+
+
+def memory() -> str | None:
+    """The folder of the file system in memory, if there is one with room."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        return str(MEMORY)
+    return None
 
 
 def embedded_postgres(stack: ExitStack, folder: Path, *, counting: bool) -> Postgres:
