@@ -73,7 +73,7 @@ def measure(
     with ExitStack() as stack:
         stack.enter_context(servers.workers(workload.pool, workload.concurrency))
         for name, contender in list(wanted.items()):
-            with _unless_absent(name, wanted, absent):
+            with _unless_absent(workload.name, name, wanted, absent):
                 contender.check()
                 if isinstance(contender, Dbos):
                     stack.enter_context(servers.dbos_with(workload.concurrency if workload.pool == "threads" else None))
@@ -81,7 +81,7 @@ def measure(
         for number in range(rounds + 1):
             tell(f"{workload.name}: " + (f"round {number} of {rounds}" if number else "warming up"))
             for name in in_turn(list(wanted), number):
-                with _unless_absent(name, wanted, absent):
+                with _unless_absent(workload.name, name, wanted, absent):
                     took(measured[name], workload, wanted[name], servers, number, runs)
         done = rounds * runs + warm_up(runs)
         found = {name: with_sizes(measured[name], each, servers, done) for name, each in wanted.items()}
@@ -89,13 +89,13 @@ def measure(
 
 
 @contextmanager
-def _unless_absent(name: str, wanted: dict[str, Contender], absent: dict[str, str]) -> Iterator[None]:
+def _unless_absent(workload: str, name: str, wanted: dict[str, Contender], absent: dict[str, str]) -> Iterator[None]:
     """A peer that cannot take part, or go on, is left out from then on; without sagas or the chain there is no result."""
     try:
         yield
     except (Unavailable, PeerFailed, RunFailed) as error:
         if name in (SAGA, CHAIN):
-            raise RunFailed(f"{name}: {error}") from None
+            raise RunFailed(f"{workload}, {name}: {error}") from None
         absent[name] = str(error)
         del wanted[name]
 
