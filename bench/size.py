@@ -216,7 +216,7 @@ def forget_settings(log: Log) -> None:
 
 def report(results: Results) -> None:
     """Print it as tables."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     parts = (bytes_table, finds_table, throughput_table, memory_table, wear_table)
     for part in parts:
         console.print(part(results))
@@ -269,7 +269,8 @@ def memory_table(results: Results) -> Table:
 def wear_table(results: Results) -> Table:
     rows = [
         (run, f"{sample['sagas']:,}", name, kept["heap"] / MEGABYTE, kept["indexes"] / MEGABYTE, kept["dead"],
-         f"{kept['hot'] / max(kept['updates'], 1):.1%}", kept["vacuums"])
+         f"{kept['hot'] / max(kept['updates'], 1):.1%}", kept["vacuums"],
+         (sample["wal"] - results[run][0]["wal"]) / max(sample["sagas"], 1))
         for run in ("load", "plain")
         for sample in (results[run][0], results[run][len(results[run]) // 2], results[run][-1])
         for name, kept in sample["tables"].items()

@@ -13,7 +13,7 @@ from typing import Any
 def main() -> None:
     from dbos import DBOS
 
-    DBOS(config={"name": "size", "system_database_url": sys.argv[1], "log_level": "ERROR", "run_admin_server": False})
+    DBOS(config={"name": "size", "system_database_url": sys.argv[1], "log_level": "ERROR"})
     step = DBOS.step()(_nothing)
 
     @DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]

@@ -46,12 +46,14 @@ class Sample:
     Attributes:
         memory: resident and unshared bytes of each pool process.
         cpu: seconds that the pool processes have used.
+        wal: bytes of write-ahead log that the server has written.
     """
 
     sagas: int
     seconds: float
     memory: dict[int, tuple[int, int]]
     cpu: float
+    wal: int
     tables: dict[str, Table]
 
     def row(self) -> dict[str, Any]:
@@ -103,7 +105,8 @@ def _sample(connection: Connection, worker: Worker, sagas: int, seconds: float) 
     found = [(child.pid, child.memory_full_info(), child.cpu_times()) for child in worker.children()]
     memory = {pid: (info.rss, info.uss) for pid, info, _ in found}
     cpu = sum(times.user + times.system for *_, times in found)
-    return Sample(sagas, seconds, memory, cpu, {name: read_table(connection, name) for name in _TABLES})
+    (wal,) = connection.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").fetchone() or ()
+    return Sample(sagas, seconds, memory, cpu, wal, {name: read_table(connection, name) for name in _TABLES})
 
 
 def read_table(connection: Connection, name: str) -> Table:

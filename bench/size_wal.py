@@ -52,9 +52,9 @@ def measure(
     after, end = _sizes(connection, schema), _position(connection)
     connection.execute("CHECKPOINT")  # so that all of it is on disk to be read
     costs = {name: Cost(disk=(size - before.get(name, 0)) / runs) for name, size in after.items()}
-    (first,) = connection.execute("SELECT pg_walfile_name(%s)", (start,)).fetchone() or ()
-    file = stack.folder / "postgres" / "data" / "pg_wal" / first
-    _read_wal(file, start, end, _Names(connection), costs, runs)
+    first, last = connection.execute("SELECT pg_walfile_name(%s), pg_walfile_name(%s)", (start, end)).fetchone() or ()
+    where = ["-s", start, "-e", end, stack.folder / "postgres" / "data" / "pg_wal" / first, last]
+    _read_wal(where, _Names(connection), costs, runs)
     return dict(sorted(costs.items(), key=lambda item: -item[1].wal))
 
 
@@ -92,9 +92,9 @@ class _Names:
         return self._names.get((int(found[1]), int(found[2])), "(elsewhere)")
 
 
-def _read_wal(file: Path, start: str, end: str, names: _Names, costs: dict[str, Cost], runs: int) -> None:
+def _read_wal(where: list[str | Path], names: _Names, costs: dict[str, Cost], runs: int) -> None:
     done = subprocess.run(
-        [_program("pg_waldump"), "-s", start, "-e", end, file],
+        [_program("pg_waldump"), *where],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
