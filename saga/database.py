@@ -26,6 +26,9 @@ from saga.errors import CorruptLog, DatabaseNotReady, first_line
 
 Row = tuple[Any, ...]
 
+_OTHER_THREADS = 3
+"""Of a worker process: the relay, the upkeep and the relief."""
+
 
 @lru_cache(maxsize=512)
 def _text(statement: str, schema: str) -> bytes:
@@ -82,6 +85,7 @@ class Database:
         self.settings = settings
         self.url = postgres_url(settings.database_url)
         self.schema = settings.schema_name
+        self._pool_size = settings.pool_size
         self._engines: dict[int, sqlalchemy.Engine] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -111,7 +115,7 @@ class Database:
         engine = sqlalchemy.create_engine(
             self.url,
             isolation_level="AUTOCOMMIT",
-            pool_size=self.settings.pool_size,
+            pool_size=self._pool_size,
             max_overflow=95,
             pool_use_lifo=True,
             connect_args=options,
@@ -120,6 +124,13 @@ class Database:
         if self.settings.prepared_statements:
             sqlalchemy.event.listen(engine, "connect", _plan_once)
         return engine
+
+    def keep(self, threads: int) -> None:
+        """Keep enough connections for that many threads of steps, and the others of a worker."""
+        size = max(self.settings.pool_size, threads + _OTHER_THREADS)
+        if size != self._pool_size:
+            self._pool_size = size
+            self.dispose()
 
     def link(self) -> AbstractContextManager[Link]:
         """A connection in autocommit. After any exception it is thrown away: what it last did is unknown."""

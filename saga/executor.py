@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback as tracebacks
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,7 +34,6 @@ from saga.database import PLANNING, Link
 from saga.engine import Unreachable
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
-from saga.pace import Pace
 from saga.run import Run
 from saga.state import Results
 from saga.step_task import prepare
@@ -42,7 +41,8 @@ from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
-_BATCH_BUDGET = 0.1
+_PATIENCE = 0.1
+"""Seconds that a lane may wait for the others of its message."""
 _REDACTED = "<in the saga log>"
 _TOLD_TO_STOP = "the worker was told to stop"
 
@@ -65,43 +65,40 @@ class Executor:
         self._settings = settings
         self._stopping = stopping
         self._database = self._attempts.engine.database
-        self._pace = Pace(settings.batch_below)
+        self._pace = self._attempts.pace
         self._batches: set[Batch] = set()
         self._may_share: dict[str, bool] = {}
 
     def run(self, lanes: Sequence[Place], carrier: Any) -> None:
         """Claim lanes and run each as far as this worker may.
 
-        Lanes that share a message run in one worker: those of quick sagas side by side, others one after the other. What
-        is not known to be brisk waits for nobody: the rest is offered to others before it begins.
+        Lanes that share a message run in one worker: those of quick sagas side by side, others one after the other, as
+        many as are known to take a moment. The rest is offered to others before the first begins.
 
         Args:
             carrier: the request of the Celery task whose message offered the lanes.
         """
-        rest = deque(lanes)
-        began = time.monotonic()
+        rest: deque[Place] = deque()
         with self._database.hold():
-            if len(rest) > 1 and not self._stopping():
-                self._run_together(rest, carrier)
+            for together in _of_different_sagas(lanes):
+                rest.extend(self._run_together(together, carrier))
+            began = time.monotonic()
             while rest and not self._stopping():
                 run = self._claim(*rest.popleft())
                 if run is None:
                     continue
-                brisk = self._pace.is_brisk(run.saga.name)
-                if rest and (not brisk or time.monotonic() - began > _BATCH_BUDGET):
-                    self._offer(rest, run.claim.queue, alone=not brisk)
+                self._share_out(rest, run, _PATIENCE - (time.monotonic() - began))
                 self._run_batch(Batch([run]), carrier)
 
-    def _run_together(self, rest: deque[Place], carrier: Any) -> None:
-        """Run those of the lanes that may share a batch."""
+    def _run_together(self, lanes: Sequence[Place], carrier: Any) -> Sequence[Place]:
+        """Run those of the lanes that may share a batch; returns the others."""
         quick = [saga for saga in self._pace.quick() if self._shares(saga)]
-        if not quick:
-            return
-        runs, left = self._claims.claim_together(list(rest), quick)
-        rest.clear()
-        rest.extend(left)
+        if len(lanes) == 1 or not quick or self._stopping():
+            return lanes
+        runs, left = self._claims.claim_together(lanes, quick)
         if runs:
             self._run_batch(Batch(runs), carrier)
+        return left
 
     def _shares(self, name: str) -> bool:
         known = self._may_share.get(name)
@@ -120,10 +117,12 @@ class Executor:
             logger.exception("saga %s, lane %s: it cannot be claimed", saga_id, lane)
             return None
 
-    def _offer(self, lanes: deque[Place], queue: str, *, alone: bool) -> None:
-        """Offer lanes to other workers."""
-        self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
-        lanes.clear()
+    def _share_out(self, rest: deque[Place], run: Run, patience: float) -> None:
+        """Offer to other workers the lanes that would wait here for longer than so many seconds, as far as one knows."""
+        attempt = self._pace.expected(run.saga.name)
+        fit = 0 if attempt is None else max(0, int(patience / (attempt * len(run.saga.actions))) - 1)
+        others = [rest.pop() for _ in range(len(rest) - fit)]
+        self._attempts.engine.publish([Dispatch(*lane, run.claim.queue, alone=not fit) for lane in others])
 
     def relieve(self) -> None:
         """Take out of every batch what a long attempt keeps waiting: what has ended is recorded, the rest given back."""
@@ -307,6 +306,18 @@ class Executor:
 
 def _never() -> bool:
     return False
+
+
+def _of_different_sagas(lanes: Sequence[Place]) -> list[list[Place]]:
+    """Lanes sorted into groups, none of which has two of a saga."""
+    groups: list[list[Place]] = []
+    seen: Counter[UUID] = Counter()
+    for place in lanes:
+        if seen[place[0]] == len(groups):
+            groups.append([])
+        groups[seen[place[0]]].append(place)
+        seen[place[0]] += 1
+    return groups
 
 
 def _committed_itself(outcome: Outcome) -> Failure:

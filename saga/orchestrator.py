@@ -305,6 +305,8 @@ class Orchestrator:
             worker = self._worker
             if worker is None or worker.pid != os.getpid():
                 kills_itself = self._hooks is not None and self._hooks.forks
+                # One connection for each step that runs at a time, or each message would open another one.
+                self.database.keep(self._hooks.threads if self._hooks is not None else 1)
                 worker = Worker(self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
                                 kills_itself=kills_itself)  # fmt: skip
                 worker.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_BRISK = 0.012
 _WEIGHT = 0.2
 
 
@@ -24,10 +23,14 @@ class Pace:
         known = self._averages.get(saga, seconds)
         self._averages[saga] = known + _WEIGHT * (seconds - known)
 
-    def is_brisk(self, saga: str) -> bool:
-        """Whether sagas are known to take so little that one can wait for another."""
-        return self._averages.get(saga, _BRISK) < _BRISK
+    def expected(self, saga: str) -> float | None:
+        """Seconds that an attempt of this saga usually takes; ``None`` before the first."""
+        return self._averages.get(saga)
+
+    def is_quick(self, saga: str) -> bool:
+        """Whether attempts take so little that one can wait until others, too, are to be recorded."""
+        return self._averages.get(saga, self._quick) < self._quick
 
     def quick(self) -> Iterator[str]:
-        """The sagas whose attempts take so little that one can wait until others, too, are to be recorded."""
-        return (saga for saga, average in list(self._averages.items()) if average < self._quick)
+        """The sagas that are."""
+        return filter(self.is_quick, list(self._averages))

@@ -164,9 +164,9 @@ class Publisher:
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
-    """Lanes that can share a message: of one queue and priority, at most 16, no two of one saga.
+    """Lanes that can share a message: of one queue and priority, at most 16, no two of one saga unless they are quick.
 
-    The branches of a saga are to run side by side, so each goes in a message of its own.
+    The branches of a saga are to run side by side, so each goes in a message of its own, if they take longer than that.
     """
     found: list[list[Dispatch]] = []
     open_batches: dict[tuple[str, int | None], list[Dispatch]] = {}
@@ -174,7 +174,8 @@ def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
         key = (message.queue, message.priority)
         batch = open_batches.get(key)
         shares = not message.alone and batch is not None and len(batch) < _TOGETHER
-        if batch is not None and shares and all(message.saga_id != other.saga_id for other in batch):
+        apart = message.quick or (batch is not None and all(message.saga_id != other.saga_id for other in batch))
+        if batch is not None and shares and apart:
             batch.append(message)
             continue
         found.append([message])

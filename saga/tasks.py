@@ -92,6 +92,7 @@ class WorkerHooks:
 
     Attributes:
         forks: the worker's pool is of processes.
+        threads: how many steps run at a time in one process.
     """
 
     def __init__(self, app: Celery, shutdown: Shutdown, start: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -101,6 +102,7 @@ class WorkerHooks:
         self._stop = stop
         self._ours = False
         self.forks = False
+        self.threads = 1
         signals.worker_init.connect(self._on_init, weak=False)
         signals.worker_process_init.connect(self._on_process, weak=False)
         signals.worker_ready.connect(self._on_ready, weak=False)
@@ -114,6 +116,7 @@ class WorkerHooks:
             return
         self._shutdown.reset()
         self.forks = "prefork" in getattr(sender.pool_cls, "__module__", "")
+        self.threads = sender.concurrency if isinstance(sender.concurrency, int) and not self.forks else 1
         wait = sender.wait_for_soft_shutdown
 
         # A soft or cold shutdown sends its signal only when the waiting is over.
