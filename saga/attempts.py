@@ -22,7 +22,6 @@ from saga.events import AttemptFailed, AttemptStarted, LateResult
 from saga.judgement import ending, wait_after
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
-from saga.pace import Pace
 from saga.run import Run
 from saga.state import State
 
@@ -41,18 +40,16 @@ class Attempts:
     Args:
         worker: this process's number as a worker; asked for when first needed.
         inline_wait: the longest wait for a retry, in seconds, that the worker sleeps through.
-        pace: what the process has learned of how long attempts take.
 
     Attributes:
         running: claim token to what runs under it; ``None`` while a claim is under way.
     """
 
-    def __init__(self, engine: Engine, worker: Callable[[], int], inline_wait: float, pace: Pace | None = None) -> None:
+    def __init__(self, engine: Engine, worker: Callable[[], int], inline_wait: float) -> None:
         self.engine = engine
         self.running: dict[UUID, Run | None] = {}
         self.worker = worker
         self.inline_wait = inline_wait
-        self.pace = pace or Pace(quick=0)
 
     def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True) -> Run | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
@@ -252,7 +249,7 @@ class Attempts:
     def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
         """Turn an attempt whose end is committed into the one that follows."""
         run.state = written.state
-        self.engine.follow_up(draft, written, quick=self.pace.is_quick(run.saga.name))
+        self.engine.follow_up(draft, written)
         following = self._following(run, draft, written)
         if following is None:
             self.forget(run)

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -199,15 +199,9 @@ class Engine:
             state = replay(draft.subject.outline, entries, draft.state)
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
 
-    def follow_up(self, draft: Draft, written: Written, *, quick: bool = False) -> None:
-        """Tell the rest of the world what is committed now: send the messages that are owed, and the signals.
-
-        Args:
-            quick: the attempts of this saga are known to be.
-        """
-        self.publish(
-            [replace(dispatch, quick=True) for dispatch in written.dispatches] if quick else written.dispatches
-        )
+    def follow_up(self, draft: Draft, written: Written) -> None:
+        """Tell the rest of the world what is committed now: send the messages that are owed, and the signals."""
+        self.publish(written.dispatches)
         signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, written.state)
 
     def _use(self, link: Link | None) -> AbstractContextManager[Link]:

@@ -34,6 +34,7 @@ from saga.database import PLANNING, Link
 from saga.engine import Unreachable
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.pace import Pace
 from saga.run import Run
 from saga.state import Results
 from saga.step_task import prepare
@@ -65,7 +66,7 @@ class Executor:
         self._settings = settings
         self._stopping = stopping
         self._database = self._attempts.engine.database
-        self._pace = self._attempts.pace
+        self._pace = Pace(settings.batch_below)
         self._batches: set[Batch] = set()
         self._may_share: dict[str, bool] = {}
 

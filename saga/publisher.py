@@ -164,18 +164,13 @@ class Publisher:
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
-    """Lanes that can share a message: of one queue and priority, at most 16, no two of one saga unless they are quick.
-
-    The branches of a saga are to run side by side, so each goes in a message of its own, if they take longer than that.
-    """
+    """Lanes that can share a message: of one queue and priority, at most 16. What cannot wait, its receiver offers on."""
     found: list[list[Dispatch]] = []
     open_batches: dict[tuple[str, int | None], list[Dispatch]] = {}
     for message in messages:
         key = (message.queue, message.priority)
         batch = open_batches.get(key)
-        shares = not message.alone and batch is not None and len(batch) < _TOGETHER
-        apart = message.quick or (batch is not None and all(message.saga_id != other.saga_id for other in batch))
-        if batch is not None and shares and apart:
+        if batch is not None and len(batch) < _TOGETHER and not message.alone:
             batch.append(message)
             continue
         found.append([message])

@@ -270,7 +270,6 @@ class Dispatch:
 
     Attributes:
         alone: it shares its message with no other lane.
-        quick: it may share it also with lanes of its own saga, which are to run side by side otherwise.
     """
 
     saga_id: UUID
@@ -278,7 +277,6 @@ class Dispatch:
     queue: str
     priority: int | None = None
     alone: bool = False
-    quick: bool = False
 
 
 def become_relay(link: Link, key: int) -> bool:

@@ -20,7 +20,6 @@ from saga.config import Settings
 from saga.engine import Engine, Unreachable
 from saga.executor import Executor
 from saga.liveness import Liveness
-from saga.pace import Pace
 from saga.relay import Relay
 
 logger = logging.getLogger("saga")
@@ -65,7 +64,7 @@ class Worker:
         self._kills_itself = kills_itself
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
-        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait, Pace(settings.batch_below))
+        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
         self.executor = Executor(app, Claims(self.attempts), settings, shutdown)
         self._stopping = threading.Event()
         self._unrun: set[UUID] = set()
