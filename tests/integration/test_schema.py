@@ -152,3 +152,11 @@ def test_ten_sagas_of_one_key_cannot_be(bench: Bench) -> None:
     with pytest.raises(pg.UniqueViolation):
         bench.sql("INSERT INTO saga.instance SELECT gen_random_uuid(), name, fingerprint, key, status, reason, tags, input_hash, "
                   "parent, started_at, updated_at, finished_at FROM saga.instance")  # fmt: skip
+
+
+def test_large_entries_are_compressed_as_fast_as_the_server_can(bench: Bench) -> None:
+    ((lz4,),) = bench.sql("SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'")
+    rows = bench.sql(
+        "SELECT attcompression FROM pg_attribute WHERE attrelid = 'saga.log'::regclass AND attname = 'data'"
+    )
+    assert rows == [("l" if lz4 else "",)]

@@ -1,0 +1,85 @@
+"""Which lanes share a message, which of a message share a claim, and how many a worker keeps to itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from saga.executor import Executor, _of_different_sagas
+from saga.pace import Pace
+from saga.publisher import batches
+from saga.work import Dispatch
+
+
+def lane(saga: int, name: str = "main", **options: Any) -> Dispatch:
+    return Dispatch(UUID(int=saga), name, options.pop("queue", "celery"), **options)
+
+
+def test_lanes_of_one_queue_and_priority_share_a_message():
+    first, second, other, urgent = lane(1), lane(2), lane(3, queue="other"), lane(4, priority=9)
+    branch = lane(1, "main/b")
+    assert batches([first, other, second, urgent, branch]) == [[first, second, branch], [other], [urgent]]
+
+
+def test_a_message_holds_sixteen_lanes():
+    assert [len(batch) for batch in batches([lane(number) for number in range(40)])] == [16, 16, 8]
+
+
+def test_what_is_to_be_alone_shares_no_message():
+    first, alone, second = lane(1), lane(2, alone=True), lane(3)
+    assert batches([first, alone, second]) == [[first, second], [alone]]
+
+
+def test_lanes_are_claimed_together_in_groups_of_different_sagas():
+    places = [(UUID(int=saga), name) for saga, name in [(1, "a"), (2, "a"), (1, "b"), (1, "c"), (2, "b"), (3, "a")]]
+    groups = _of_different_sagas(places)
+    assert [[(int(saga), name) for saga, name in group] for group in groups] == [
+        [(1, "a"), (2, "a"), (3, "a")],
+        [(1, "b"), (2, "b")],
+        [(1, "c")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kept"),
+    [(None, 0), (10.0, 0), (0.02, 1), (0.005, 9), (0.0001, 15)],
+    ids=["unknown", "slow", "middling", "brisk", "quick"],
+)
+def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float | None, kept: int):
+    published: list[Dispatch] = []
+    executor = object.__new__(Executor)
+    executor._pace = Pace(timedelta(milliseconds=3).total_seconds())
+    executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
+    if attempt is not None:
+        executor._pace.note("two steps", attempt)
+    run: Any = SimpleNamespace(
+        saga=SimpleNamespace(name="two steps", actions={"a": 1, "b": 2}), claim=SimpleNamespace(queue="celery")
+    )
+    rest = deque((UUID(int=number), "main") for number in range(15))
+    executor._share_out(rest, run, 0.1)
+    assert len(rest) == kept
+    assert len(published) == 15 - kept
+    assert {message.alone for message in published} <= {not kept}
+
+
+def test_a_pace_follows_what_it_sees():
+    pace = Pace(0.003)
+    assert (pace.expected("x"), pace.is_quick("x"), list(pace.quick())) == (None, False, [])
+    pace.note("x", 0.001)
+    assert (pace.expected("x"), pace.is_quick("x"), list(pace.quick())) == (0.001, True, ["x"])
+    pace.note("x", 1.0)
+    assert not pace.is_quick("x")
+    for _ in range(50):
+        pace.note("x", 0.001)
+    assert pace.is_quick("x")
+
+
+def test_no_saga_is_quick_where_sharing_is_turned_off():
+    pace = Pace(0)
+    pace.note("x", 0.0)
+    assert not pace.is_quick("x")
