@@ -275,9 +275,8 @@ def wear_table(results: Results) -> Table:
         for sample in (results[run][0], results[run][len(results[run]) // 2], results[run][-1])
         for name, kept in sample["tables"].items()
     ]  # fmt: skip
-    return table(
-        "tables", "run", "sagas", "table", "heap MB", "indexes MB", "dead rows", "in place", "vacuums", rows=rows
-    )
+    columns = ("sagas", "table", "heap MB", "indexes MB", "dead rows", "in place", "vacuums", "WAL bytes a saga")
+    return table("tables", "run", *columns, rows=rows)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ _COPY = (
 def fill(connection: Connection, patterns: dict[str, list[Handle]], sagas: int, running: int) -> Iterator[int]:
     """Insert so many sagas, started evenly over the last thirty days; yields how many there are.
 
-    The tables are vacuumed and analyzed at the end, as autovacuum would have done by then.
+    The tables are frozen and analyzed at the end, as autovacuum would have done by then.
     """
     connection.execute(_PREPARE)
     _age_patterns(connection)
@@ -118,4 +118,4 @@ def fill(connection: Connection, patterns: dict[str, list[Handle]], sagas: int, 
         for statement in _COPY:
             connection.execute(statement.replace("{s}", "saga").encode())
         yield last
-    connection.execute("VACUUM (ANALYZE) saga.instance, saga.log, saga.work")
+    connection.execute("VACUUM (FREEZE, ANALYZE) saga.instance, saga.log, saga.work")
