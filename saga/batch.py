@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
 
 from saga.definition import Job, Saga
 from saga.errors import WorkerLost
@@ -18,6 +20,8 @@ from saga.outcome import Interruption, Outcome
 from saga.run import Run
 
 Ended = tuple[Run, Outcome]
+Place = tuple[UUID, str]
+"""A saga and one of its lanes."""
 
 _LONGEST_IN_HAND = 0.02
 """Seconds after which an outcome is appended, whoever else is still to run."""
@@ -25,6 +29,21 @@ _STALL = 0.2
 """Seconds that an attempt may take before the others of its batch no longer wait for it."""
 _SHORT = 5.0
 """Seconds; an attempt with a shorter timeout waits for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """An attempt that takes long, and what does not wait for it.
+
+    Attributes:
+        seconds: how long it has taken so far.
+        lanes: not claimed yet.
+    """
+
+    run: Run
+    seconds: float
+    ended: list[Ended]
+    lanes: list[Place]
 
 
 def may_share(saga: Saga) -> bool:
@@ -40,14 +59,20 @@ def _affords_a_loss(job: Job) -> bool:
 
 
 class Batch:
-    """Runs that wait, one that is under way, and outcomes to append. Two threads may use it."""
+    """Runs that wait, one that is under way, and outcomes to append. Two threads may use it.
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    Args:
+        rest: lanes that the thread is to claim after this batch.
+    """
+
+    def __init__(self, runs: Iterable[Run], rest: deque[Place] | None = None) -> None:
         self._lock = threading.Lock()
         self._waiting = deque(runs)
         self._ended: list[Ended] = []
         self._first_ended = 0.0
-        self._began: float | None = None
+        self._under_way: Run | None = None
+        self._began = 0.0
+        self._rest = deque() if rest is None else rest
 
     @property
     def waits(self) -> bool:
@@ -59,13 +84,13 @@ class Batch:
         with self._lock:
             if not self._waiting:
                 return None
-            self._began = time.monotonic()
-            return self._waiting.popleft()
+            self._under_way, self._began = self._waiting.popleft(), time.monotonic()
+            return self._under_way
 
     def end(self, run: Run, outcome: Outcome) -> None:
         """Keep how the run under way ended, to be appended."""
         with self._lock:
-            self._began = None
+            self._under_way = None
             if not self._ended:
                 self._first_ended = time.monotonic()
             self._ended.append((run, outcome))
@@ -73,7 +98,7 @@ class Batch:
     def follow(self, runs: Iterable[Run]) -> None:
         """Let the runs that follow wait for their turn; none is under way."""
         with self._lock:
-            self._began = None
+            self._under_way = None
             self._waiting.extend(runs)
 
     def take_due(self) -> list[Ended]:
@@ -91,8 +116,21 @@ class Batch:
             self._ended, self._waiting = [], deque()
             return taken
 
-    def take_stalled(self) -> list[Ended]:
-        """The same, if an attempt keeps the others waiting."""
+    def stall(self) -> Stall | None:
+        """What an attempt keeps waiting, taken out; ``None`` as long as it has not taken long."""
         with self._lock:
-            stalled = self._began is not None and time.monotonic() - self._began > _STALL
-        return self.take_all("a step of another saga holds up the worker") if stalled else []
+            run, seconds = self._under_way, time.monotonic() - self._began
+        if run is None or seconds < _STALL:
+            return None
+        return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), take(self._rest))
+
+
+def take(rest: deque[Place], keep: int = 0) -> list[Place]:
+    """Take lanes away from the end of those that are to be claimed; another thread may do so, too."""
+    taken: list[Place] = []
+    while len(rest) > keep:
+        try:
+            taken.append(rest.pop())
+        except IndexError:
+            break
+    return taken[::-1]

@@ -12,6 +12,7 @@ import psycopg
 
 from saga import log, work
 from saga.attempts import Attempts
+from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
 from saga.crashpoints import reach
 from saga.definition import Saga
@@ -29,9 +30,6 @@ logger = logging.getLogger("saga")
 
 _CLAIM_TRIES = 5
 _SETTLE_TRIES = 200
-
-Place = tuple[UUID, str]
-"""A saga and one of its lanes."""
 
 
 class Claims:

@@ -23,9 +23,9 @@ from celery.app.trace import trace_task
 from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from saga.batch import Batch, may_share
+from saga.batch import Batch, Place, may_share, take
 from saga.binding import Values, arguments
-from saga.claims import Claims, Place
+from saga.claims import Claims
 from saga.codec import clean_text, result_json
 from saga.config import Settings
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
@@ -79,27 +79,26 @@ class Executor:
         Args:
             carrier: the request of the Celery task whose message offered the lanes.
         """
-        rest: deque[Place] = deque()
+        rest = deque(lanes)
         with self._database.hold():
             for together in _of_different_sagas(lanes):
-                rest.extend(self._run_together(together, carrier))
+                self._run_together(together, rest, carrier)
             began = time.monotonic()
-            while rest and not self._stopping():
-                run = self._claim(*rest.popleft())
-                if run is None:
-                    continue
-                self._share_out(rest, run, _PATIENCE - (time.monotonic() - began))
-                self._run_batch(Batch([run]), carrier)
+            while not self._stopping() and (place := _first(rest)):
+                if run := self._claim(*place):
+                    self._share_out(rest, run, _PATIENCE - (time.monotonic() - began))
+                    self._run_batch(Batch([run], rest), carrier)
 
-    def _run_together(self, lanes: Sequence[Place], carrier: Any) -> Sequence[Place]:
-        """Run those of the lanes that may share a batch; returns the others."""
+    def _run_together(self, lanes: Sequence[Place], rest: deque[Place], carrier: Any) -> None:
+        """Run those of the lanes that may share a batch."""
         quick = [saga for saga in self._pace.quick() if self._shares(saga)]
         if len(lanes) == 1 or not quick or self._stopping():
-            return lanes
-        runs, left = self._claims.claim_together(lanes, quick)
+            return
+        taken = [place for place in lanes if _remove(rest, place)]
+        runs, left = self._claims.claim_together(taken, quick)
+        rest.extend(left)
         if runs:
-            self._run_batch(Batch(runs), carrier)
-        return left
+            self._run_batch(Batch(runs, rest), carrier)
 
     def _shares(self, name: str) -> bool:
         known = self._may_share.get(name)
@@ -122,14 +121,18 @@ class Executor:
         """Offer to other workers the lanes that would wait here for longer than so many seconds, as far as one knows."""
         attempt = self._pace.expected(run.saga.name)
         fit = 0 if attempt is None else max(0, int(patience / (attempt * len(run.saga.actions))) - 1)
-        others = [rest.pop() for _ in range(len(rest) - fit)]
-        self._attempts.engine.publish([Dispatch(*lane, run.claim.queue, alone=not fit) for lane in others])
+        self._offer(take(rest, keep=fit), run.claim.queue, alone=not fit)
+
+    def _offer(self, lanes: Sequence[Place], queue: str, *, alone: bool) -> None:
+        self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
 
     def relieve(self) -> None:
-        """Take out of every batch what a long attempt keeps waiting: what has ended is recorded, the rest given back."""
+        """Let nobody wait for a long attempt: of its batch, what has ended is recorded, the rest is for others to run."""
         for batch in list(self._batches):
-            if stalled := batch.take_stalled():
-                self._attempts.record_all(stalled, _never)
+            if stall := batch.stall():
+                self._pace.note(stall.run.saga.name, stall.seconds)
+                self._offer(stall.lanes, stall.run.claim.queue, alone=True)
+                self._attempts.record_all(stall.ended, _never)
 
     def _run_batch(self, batch: Batch, carrier: Any) -> None:
         until = time.monotonic() + self._settings.inline_budget
@@ -307,6 +310,22 @@ class Executor:
 
 def _never() -> bool:
     return False
+
+
+def _first(rest: deque[Place]) -> Place | None:
+    """The next lane; another thread may take lanes away at any time."""
+    try:
+        return rest.popleft()
+    except IndexError:
+        return None
+
+
+def _remove(rest: deque[Place], place: Place) -> bool:
+    try:
+        rest.remove(place)
+    except (ValueError, IndexError):  # it was taken away, before or meanwhile
+        return False
+    return True
 
 
 def _of_different_sagas(lanes: Sequence[Place]) -> list[list[Place]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import time_machine
@@ -72,20 +74,26 @@ def test_an_outcome_is_due_after_a_moment_whoever_waits(clock: Any):
 
 def test_nothing_is_taken_from_a_batch_whose_attempts_are_short(clock: Any):
     batch = Batch([run("first"), run("second")])
-    assert batch.take_stalled() == []
+    assert batch.stall() is None
     batch.next()
     clock.shift(0.1)
-    assert batch.take_stalled() == []
+    assert batch.stall() is None
 
 
 def test_a_long_attempt_keeps_nobody_waiting(clock: Any):
     first, second, third = run("first"), run("second"), run("third")
-    batch = Batch([first, second, third])
+    places = [(UUID(int=4), "main"), (UUID(int=5), "main")]
+    rest = deque(places)
+    batch = Batch([first, second, third], rest)
     batch.next()
     batch.end(first, Success(1))
     batch.next()
     clock.shift(0.3)
-    (ended, interrupted) = batch.take_stalled()
+    stall = batch.stall()
+    assert stall is not None
+    assert (stall.run, stall.lanes, list(rest)) == (second, places, [])
+    assert stall.seconds == pytest.approx(0.3)
+    (ended, interrupted) = stall.ended
     assert ended == (first, Success(1))
     assert interrupted[0] is third
     assert isinstance(interrupted[1], Interruption)
