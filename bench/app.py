@@ -9,6 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from celery import Celery, Task, chain, chord
+from celery.backends.database import DatabaseBackend
 from celery.canvas import Signature
 from redis import Redis
 
@@ -35,6 +36,7 @@ app.conf.update(
     task_default_queue=QUEUE,
     task_ignore_result=True,
     result_backend_transport_options={"global_keyprefix": RESULTS},
+    database_table_schemas={"task": SCHEMA, "group": SCHEMA},
     broker_connection_retry_on_startup=True,
 )
 
@@ -43,6 +45,12 @@ app.conf.update(
 def store() -> Redis:
     """The Redis that has the count."""
     return Redis.from_url(os.environ[STORE])
+
+
+@cache
+def results() -> DatabaseBackend:
+    """Celery's result backend in the Postgres that has the sagas."""
+    return DatabaseBackend(app=app, dburi=os.environ["SAGA_DATABASE_URL"])
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -78,6 +86,19 @@ def refuse() -> None:
 @app.task(ignore_result=False)
 def kept() -> None:
     """Nothing, and a result backend keeps that."""
+
+
+class InPostgres(Task):  # type: ignore[misc]
+    """A task whose result is where those of sagas are."""
+
+    @property
+    def backend(self) -> DatabaseBackend:
+        return results()
+
+
+@app.task(ignore_result=False, base=InPostgres)
+def kept_in_postgres() -> None:
+    """Nothing, and Postgres keeps that."""
 
 
 class Counted(Task):  # type: ignore[misc]
@@ -126,5 +147,6 @@ chain_of_seven = _chain(7)
 chain_of_twenty = _chain(20)
 chain_of_naps = _chain(4, nap, last_nap)
 chain_with_result = _chain(4, noop, kept)
+chain_with_result_in_postgres = _chain(4, noop, kept_in_postgres)
 chord_of_ten = chord([kept.si() for _ in range(10)], last.si())
 task_with_text = kept_text.si()

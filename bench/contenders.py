@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from celery.canvas import Signature
+from celery.result import AsyncResult
 
 from saga import Saga
 
@@ -96,6 +97,8 @@ class Present:
 # --- sagas ------------------------------------------------------------------------------------------------------------
 
 OPEN = f"SELECT EXISTS (SELECT FROM {bench.SCHEMA}.instance WHERE status IN ('running', 'compensating'))"
+STATUS = f"SELECT status FROM {bench.SCHEMA}.instance WHERE id = %(id)s"
+KEPT = f"SELECT status FROM {bench.SCHEMA}.celery_taskmeta WHERE task_id = %(id)s"
 AMISS = f"SELECT count(*) FROM {bench.SCHEMA}.instance WHERE name = %(name)s AND status <> %(end)s"
 
 
@@ -133,13 +136,13 @@ class Sagas(Present):
 class SagasOneByOne(Sagas):
     """Each started when the one before has ended."""
 
-    def run(self, servers: Servers, runs: int) -> list[float]:  # noqa: ARG002
-        return [self._one() for _ in range(runs)]
+    def run(self, servers: Servers, runs: int) -> list[float]:
+        return [self._one(servers) for _ in range(runs)]
 
-    def _one(self) -> float:
+    def _one(self, servers: Servers) -> float:
         began = time.perf_counter()
         handle = bench.orchestrator.start(self.saga, {})
-        wait_until(lambda: handle.status == self.end, LOOK_CLOSELY)
+        wait_until(lambda: servers.ask(STATUS, {"id": handle.id}) == (self.end,), LOOK_CLOSELY)
         return time.perf_counter() - began
 
 
@@ -168,17 +171,32 @@ class Tasks(Present):
 
 @dataclass(frozen=True)
 class TasksOneByOne(Tasks):
-    """Each started when the result of the one before is in the result backend."""
+    """Each started when the result of the one before is in the result backend.
 
-    def run(self, servers: Servers, runs: int) -> list[float]:  # noqa: ARG002
-        return [self._one() for _ in range(runs)]
+    Attributes:
+        in_postgres: that backend is the Postgres that has the sagas, and is asked as it is asked about them.
+    """
 
-    def _one(self) -> float:
+    in_postgres: bool = False
+
+    def run(self, servers: Servers, runs: int) -> list[float]:
+        return [self._one(servers) for _ in range(runs)]
+
+    def _one(self, servers: Servers) -> float:
         began = time.perf_counter()
         # An id of its own: a chain that is used again gives its last task the same id again.
         result = self.signature.apply_async(task_id=str(uuid4()))
-        wait_until(lambda: result.state == "SUCCESS", LOOK_CLOSELY)
+        wait_until(lambda: self._is_kept(servers, result), LOOK_CLOSELY)
         return time.perf_counter() - began
+
+    def _is_kept(self, servers: Servers, result: AsyncResult) -> bool:
+        if self.in_postgres:
+            return bool(servers.ask(KEPT, {"id": result.id}) == ("SUCCESS",))
+        return bool(result.state == "SUCCESS")
+
+    def check(self) -> None:
+        if self.in_postgres:
+            bench.results().ResultSession().close()  # makes its tables
 
 
 # --- peers ------------------------------------------------------------------------------------------------------------

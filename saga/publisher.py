@@ -84,14 +84,16 @@ class Publisher:
             self._pid = os.getpid()
 
     def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
+        waiting: list[tuple[float, Dispatch | Ping]] = []
         while True:
-            waiting = [messages.get()]
+            waiting = waiting or [messages.get()]
             try:
+                # Kept while nothing goes wrong with it: to acquire one costs as much as to send.
                 with self._app.producer_or_acquire() as producer:
-                    while waiting:
+                    while True:
                         self._send_in_time(producer, waiting)
                         self._done(messages, waiting)
-                        waiting = _gather(messages)
+                        waiting = _gather(messages) or [messages.get()]
             except Exception as error:
                 self._report(error)
                 self._done(messages, waiting)

@@ -215,8 +215,10 @@ class Starter:
                     self._key_timeout,
                 )
             )
-        with use() as link:
-            known = self._known(link, [order for order in orders if order.id not in new])
+        known: dict[UUID, UUID] = {}
+        if held := [order for order in orders if order.id not in new]:
+            with use() as link:
+                known = self._known(link, held)
         messages = []
         for order in orders:
             if order.id in new:
