@@ -1,55 +1,30 @@
-"""The executor: one attempt after another, each going through the same stages.
-
-Claim, bind the arguments, run the task through Celery's own tracer, take what came of it, record it; then go on with
-the attempt that follows, if it may be run here.
-"""
+"""The executor: claims the lanes that messages offer, and advances them attempt by attempt, several sagas in a batch."""
 
 from __future__ import annotations
 
 import logging
 import time
-import traceback as tracebacks
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import sqlalchemy
-from celery import Celery, states
-from celery.app.task import Task
-from celery.app.trace import trace_task
-from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
-from sqlalchemy.orm import Session
+from celery import Celery
 
 from saga.batch import Batch, Place, may_share, take
-from saga.binding import Values, arguments
 from saga.claims import Claims
-from saga.codec import clean_text, result_json
 from saga.config import Settings
-from saga.context import Current, action_key, current, reset_current, set_current, undo_key
-from saga.crashpoints import reach
-from saga.database import PLANNING, Link
 from saga.engine import Unreachable
-from saga.errors import Abort, ResultError, SagaError
-from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.outcome import Interruption
 from saga.pace import Pace
+from saga.performer import TOLD_TO_STOP, Performer
 from saga.run import Run
-from saga.state import Results
-from saga.step_task import prepare
 from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
 _PATIENCE = 0.1
 """Seconds that a lane may wait for the others of its message."""
-_REDACTED = "<in the saga log>"
-_TOLD_TO_STOP = "the worker was told to stop"
-
-
-class StepError(SagaError):
-    """A step used something of Celery's that has no meaning inside a saga."""
 
 
 class Executor:
@@ -60,12 +35,12 @@ class Executor:
     """
 
     def __init__(self, app: Celery, claims: Claims, settings: Settings, stopping: Callable[[], bool]) -> None:
-        self._app = app
         self._claims = claims
         self._attempts = claims.attempts
         self._settings = settings
         self._stopping = stopping
         self._database = self._attempts.engine.database
+        self._performer = Performer(app, self._attempts, settings.max_payload, stopping)
         self._pace = Pace(settings.batch_below)
         self._batches: set[Batch] = set()
         self._may_share: dict[str, bool] = {}
@@ -144,7 +119,7 @@ class Executor:
         try:
             while run := batch.next():
                 if self._stopping() and run.held is None:
-                    batch.end(run, Interruption(_TOLD_TO_STOP))
+                    batch.end(run, Interruption(TOLD_TO_STOP))
                 else:
                     self._advance(run, batch, carrier, may_continue)
                 if ended := batch.take_due():
@@ -152,17 +127,26 @@ class Executor:
                     batch.follow(self._attempts.record_all(ended, may_continue, hold=hold))
         finally:
             self._batches.discard(batch)
-            self._attempts.record_all(batch.take_all(_TOLD_TO_STOP), _never)
+            self._attempts.record_all(batch.take_all(TOLD_TO_STOP), _never)
 
     def _advance(self, run: Run, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
-        if run.held is None and not run.job.transactional:
-            self._perform(run, batch, carrier)
+        began = time.monotonic()
+        if run.held is not None:
+            self._follow(run, batch, lambda: self._wake(run))
             return
         try:
-            if run.held is not None:
-                after = self._wake(run)
+            if run.job.transactional:
+                within, hold = self._performer.perform_within, not batch.waits
+                self._follow(run, batch, lambda: within(run, carrier, may_continue, hold=hold))
             else:
-                after = self._perform_within(run, carrier, may_continue, hold=not batch.waits)
+                self._perform(run, batch, carrier)
+        finally:
+            self._pace.note(run.saga.name, time.monotonic() - began)
+
+    def _follow(self, run: Run, batch: Batch, advance: Callable[[], Run | None]) -> None:
+        """Take what follows on a run into its batch, or let the run go if that fails."""
+        try:
+            after = advance()
         except BaseException:
             self._attempts.abandon(run)
             raise
@@ -175,137 +159,13 @@ class Executor:
 
     def _perform(self, run: Run, batch: Batch, carrier: Any) -> None:
         try:
-            outcome = self._attempt(run, carrier, None)
+            outcome = self._performer.perform(run, carrier)
         except BaseException as error:
-            outcome = self._broken_off(error)
+            outcome = self._performer.broken_off(error)
             raise
         finally:
             run.over = True
             batch.end(run, outcome)
-
-    def _broken_off(self, error: BaseException) -> Outcome:
-        """An exception that came through Celery's tracer: a shutdown, unless the step exits by itself."""
-        if isinstance(error, Exception):
-            return Failure(error, traceback=_traceback(error))
-        if not self._stopping():
-            return Failure(StepError(f"the step ended its process: {describe(error)}"), traceback=_traceback(error))
-        return Interruption(f"{type(error).__name__}: {_TOLD_TO_STOP}")
-
-    # --- the stages of an attempt -------------------------------------------------------------------------------------
-
-    def _attempt(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
-        began = time.monotonic()
-        try:
-            return self._attempted(run, carrier, connection)
-        finally:
-            self._pace.note(run.saga.name, time.monotonic() - began)
-
-    def _attempted(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
-        try:
-            task = prepare(self._app.tasks[run.job.task])
-            reserved = _reserved(run, connection)
-            kwargs = arguments(run.saga, run.job, Values(run.state.input, _results(run), reserved))
-        except NotRegistered:
-            return Failure(
-                StepError(f"no task {run.job.task!r} is registered in this worker; import its module"), effect=False
-            )
-        except Exception as error:
-            if isinstance(error, SoftTimeLimitExceeded):
-                return Interruption("the worker's time limit came")
-            return Failure(error, effect=False, final=True, traceback=_traceback(error))
-        reach(f"{run.path}.before_task")
-        outcome = self._trace(run, task, kwargs, carrier, connection)
-        reach(f"{run.path}.after_task")
-        if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
-            session.flush()
-        return outcome
-
-    def _trace(
-        self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, connection: sqlalchemy.Connection | None
-    ) -> Outcome:
-        """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
-        task_id = str(uuid4())
-        own = action_key(run.saga_id, run.step)
-        key = undo_key(run.saga_id, run.step) if run.undo else own
-        attempt = Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
-        request = {
-            "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
-            "retries": run.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
-            "headers": {}, "argsrepr": "()", "kwargsrepr": _REDACTED, "saga": attempt,
-            "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
-        }  # fmt: skip
-        context = set_current(attempt)
-        try:
-            traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
-        except Reject as error:
-            return _refused(error)
-        finally:
-            reset_current(context)
-        if traced.info is None:
-            return self._returned(run, traced.retval)
-        raised = traced.info.retval
-        if isinstance(raised, NotImplementedError) and self._stopping():
-            return Interruption(_TOLD_TO_STOP)  # how a solo pool breaks off a task
-        return _raised(traced.info.state, raised, transactional=connection is not None)
-
-    def _returned(self, run: Run, value: Any) -> Outcome:
-        try:
-            return Success(result_json(value, run.job.returns, self._settings.max_payload))
-        except Exception as error:
-            problem = (
-                error
-                if isinstance(error, ResultError)
-                else ResultError(f"it fails while it is stored: {describe(error)}")
-            )
-            return Failure(problem, effect=not run.job.transactional, final=True)
-
-    # --- transactional steps ------------------------------------------------------------------------------------------
-
-    def _perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool], *, hold: bool) -> Run | None:
-        """Run a transactional step: what it writes and the log's entry are one transaction."""
-        draft = written = None
-        try:
-            with self._database.begin() as connection:
-                transaction = connection.begin()
-                _limit(connection, run.job.timeout)
-                outcome = self._attempt(run, carrier, connection)
-                if not transaction.is_active:
-                    outcome = _committed_itself(outcome)
-                if isinstance(outcome, Success):
-                    connection.execute(sqlalchemy.text("SET CONSTRAINTS ALL IMMEDIATE"))
-                    link = Link(connection, self._database.schema)
-                    recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
-                    if recorded is None and run.stands:
-                        raise StepError("its entry found no place in the log; nothing is committed")
-                    if recorded is not None:
-                        draft, written = recorded
-                        reach(f"{run.path}.before_commit", connection.connection.driver_connection)
-                        transaction.commit()
-                        reach(f"{run.path}.after_commit")
-        except Exception as error:
-            if isinstance(error, SoftTimeLimitExceeded):
-                outcome = Interruption("the worker's time limit came")
-            else:
-                outcome = Failure(error, effect=False, traceback=_traceback(error))
-            written = self._attempts.find(draft) if draft is not None else None
-        except BaseException as error:
-            self._end_broken_off(run, draft, error)
-            raise
-        finally:
-            run.over = True
-        if draft is not None and written is not None:
-            return self._attempts.go_on(run, draft, written)
-        return self._attempts.record(run, outcome, may_continue, hold=hold)
-
-    def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
-        written = self._attempts.find(draft) if draft is not None else None
-        if written is not None:
-            following = self._attempts.go_on(run, draft, written)
-            if following is not None:
-                self._attempts.record(following, Interruption(f"{type(error).__name__}: not begun"), _never)
-            return
-        outcome = self._broken_off(error)
-        self._attempts.record(run, replace(outcome, effect=False) if isinstance(outcome, Failure) else outcome, _never)
 
 
 def _never() -> bool:
@@ -338,94 +198,3 @@ def _of_different_sagas(lanes: Sequence[Place]) -> list[list[Place]]:
         groups[seen[place[0]]].append(place)
         seen[place[0]] += 1
     return groups
-
-
-def _committed_itself(outcome: Outcome) -> Failure:
-    """A transactional step that ended the log's transaction is no longer known to have had no effect."""
-    if isinstance(outcome, Failure):
-        return replace(outcome, effect=True)
-    text = "the step ended the log's own transaction; leave the commit to the saga"
-    return Failure(StepError(text), final=True)
-
-
-def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
-    own = action_key(run.saga_id, run.step)
-    values: dict[str, Any] = {
-        "idempotency_key": undo_key(run.saga_id, run.step) if run.undo else own,
-        "action_key": own,
-        "error": run.state.reason,
-        "result": run.state.steps[run.step].result if run.undo else None,
-        "connection": connection,
-    }
-    if connection is not None and any(wire.source.name == "session" for wire in run.job.wires):
-        values["session"] = Session(connection, join_transaction_mode="create_savepoint")
-    return values
-
-
-def _results(run: Run) -> Mapping[str, Any]:
-    return Results(run.state.steps)
-
-
-def _raised(state: str, error: Any, *, transactional: bool) -> Outcome:
-    """Every way in which Celery says that a task did not simply return."""
-    effect = not transactional
-    if state == states.RETRY and isinstance(error, Retry):
-        cause = error.exc if isinstance(error.exc, BaseException) else error
-        if isinstance(cause, Abort):
-            return Failure(cause, effect=False, traceback=None)
-        return Failure(cause, effect=effect, min_wait=_seconds(error.when), traceback=_traceback(cause))
-    if state in (states.REJECTED, states.IGNORED):
-        return _refused(error)
-    if isinstance(error, SoftTimeLimitExceeded):
-        return Interruption("the worker's time limit came")
-    if isinstance(error, Abort):
-        return Failure(error, effect=False)
-    if not isinstance(error, BaseException):
-        error = StepError(clean_text(error))
-    return Failure(error, effect=effect, traceback=_traceback(error))
-
-
-def _refused(error: Any) -> Failure:
-    name = type(error).__name__
-    return Failure(
-        StepError(f"the step raised Celery's {name} (replace() does so too), which has no meaning inside a saga"),
-        final=True,
-    )
-
-
-def _seconds(when: Any) -> float:
-    if isinstance(when, datetime):
-        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-    return float(when or 0.0)
-
-
-def _traceback(error: BaseException) -> str | None:
-    if error.__traceback__ is None:
-        return None
-    try:
-        text = "".join(tracebacks.format_exception(error))
-    except Exception:
-        return None
-    return clean_text(text[-4000:])
-
-
-def _limit(connection: sqlalchemy.Connection, timeout: float) -> None:
-    """Give the transaction of a step its limits, and the server's own way of planning."""
-    limit = f"'{max(1, round(timeout * 1000))}ms'"
-    settings = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), limit)
-    settings |= dict.fromkeys(PLANNING, "DEFAULT")
-    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items()))
-
-
-# --- Celery's log lines show no payload -------------------------------------------------------------------------------
-
-
-class _Redaction(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, dict) and "return_value" in record.args and current() is not None:
-            record.args = {**record.args, "return_value": _REDACTED}
-        return True
-
-
-logging.getLogger("celery.app.trace").addFilter(_Redaction())

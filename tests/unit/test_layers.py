@@ -19,7 +19,7 @@ LAYERS = [
     "state decision machine permission binding signals catalog",
     "database tables log work schema plan barriers",
     "engine run judgement batch attempts claims pace",
-    "step_task executor liveness relay worker waiter handle starting publisher audit graph",
+    "step_task performer executor liveness relay worker waiter handle starting publisher audit graph",
     "tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
     "cli __init__ __main__",
