@@ -14,7 +14,7 @@ from saga.doctor.finding import Finding, Level
 from saga.errors import DatabaseNotReady
 
 _OLDEST = 14
-_EACH_PROCESS = 5
+_EACH_PROCESS = 6
 """Connections of one worker process: one that shows it is alive, and up to three that read and write."""
 
 
