@@ -84,16 +84,14 @@ class Publisher:
             self._pid = os.getpid()
 
     def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
-        waiting: list[tuple[float, Dispatch | Ping]] = []
         while True:
-            waiting = waiting or [messages.get()]
+            waiting = [messages.get()]
             try:
-                # Kept while nothing goes wrong with it: to acquire one costs as much as to send.
                 with self._app.producer_or_acquire() as producer:
-                    while True:
+                    while waiting:
                         self._send_in_time(producer, waiting)
                         self._done(messages, waiting)
-                        waiting = _gather(messages) or [messages.get()]
+                        waiting = _gather(messages)
             except Exception as error:
                 self._report(error)
                 self._done(messages, waiting)
