@@ -87,6 +87,7 @@ class Publisher:
         while True:
             waiting = [messages.get()]
             try:
+                # Given back when there is nothing to send: the connections are few, and the whole process shares them.
                 with self._app.producer_or_acquire() as producer:
                     while waiting:
                         self._send_in_time(producer, waiting)
