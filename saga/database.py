@@ -244,14 +244,27 @@ class _Borrowed(_Held):
 
 
 def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
-    """The clear error for a database that is down or not upgraded."""
+    """The clear error for a database that is down, not upgraded, read-only or not open to this role."""
     if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn)):
         return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
     problem = first_line(error)
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        return DatabaseNotReady(f"the saga log in {database.name} takes no entry: {complaint(error)}")
     if isinstance(error, pg.InsufficientPrivilege):
         text = f"this role may not do that to the saga log in {database.name}: {problem}"
         return DatabaseNotReady(f'{text}; the documentation has the grants under "Roles"')
     return DatabaseNotReady(f"the saga log in {database.name} cannot be reached: {problem}")
+
+
+def complaint(error: BaseException) -> str:
+    """Why the database did not do what it was asked, in a line for an operator."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    if isinstance(cause, pg.ReadOnlySqlTransaction):
+        return (
+            f"it is read-only ({first_line(cause)}): give the URL of the primary, not of a standby, "
+            "and set `default_transaction_read_only` to off"
+        )
+    return first_line(error)
 
 
 _NOT_READY = (
@@ -261,6 +274,7 @@ _NOT_READY = (
     pg.InvalidSchemaName,
     pg.UndefinedColumn,
     pg.InsufficientPrivilege,
+    pg.ReadOnlySqlTransaction,
 )
 
 

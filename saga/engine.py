@@ -36,6 +36,9 @@ from saga.work import Changes, Dispatch
 Unreachable = (psycopg.Error, DBAPIError, DatabaseNotReady)
 """What it means for the database not to answer, or not in time: whatever was under way may have been committed."""
 
+_REFUSED = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction)
+"""The statement was refused: nothing of it is committed, and it is no use to try it again."""
+
 _REQUEST_TRIES = 200
 _REMEMBERED = 1000
 
@@ -234,7 +237,7 @@ class Engine:
             if isinstance(draft.events[0], CompensateRequested):
                 return self._write_leaving_terminal(draft)
             return self.write(draft)
-        except (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError):
+        except _REFUSED:
             raise
         except Unreachable:
             return self.find(draft)

@@ -224,10 +224,11 @@ class Handle:
 
         Args:
             result: what the action would have returned; later steps get it.
-            undo: undo the action if the saga is rolled back later.
+            undo: undo the action if the saga is rolled back later, with ``result`` as what it had returned. Where the
+                undo itself is stuck this changes nothing: it is declared done.
 
         Raises:
-            NotAllowed: the step is not stuck.
+            NotAllowed: the step is not stuck, or has no undo that could be made later.
             InputError: the result does not fit the type that the action declares.
         """
         subject = self._subject()
@@ -238,7 +239,8 @@ class Handle:
         is_undo = (step, True) in self.replay().stuck_on
         limit = self._engine.database.settings.max_payload
         stored = None if is_undo else _result(subject, step, result, limit)
-        self._request(StepSkipped(by, reason, subject.outline.steps[step].lane, step, is_undo, stored, undo))
+        lane, undo_later = subject.outline.steps[step].lane, undo and not is_undo
+        self._request(StepSkipped(by, reason, lane, step, is_undo, stored, undo_later))
 
     def _request(self, request: Request) -> State:
         request = replace(request, by=_words(request.by), reason=_words(request.reason))

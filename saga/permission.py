@@ -44,8 +44,16 @@ def _objection(outline: Outline, state: State, request: Request) -> str | None: 
             return "only a paused saga can be resumed"
     elif isinstance(request, RetryRequested):
         return _objection_to_retry(state)
-    elif isinstance(request, StepSkipped) and (request.step, request.undo) not in state.stuck_on:
+    elif isinstance(request, StepSkipped):
+        return _objection_to_skip(outline, state, request)
+    return None
+
+
+def _objection_to_skip(outline: Outline, state: State, request: StepSkipped) -> str | None:
+    if (request.step, request.undo) not in state.stuck_on:
         return f"only a stuck step can be skipped, and {request.step!r} is not"
+    if request.undo_later and not outline.steps[request.step].compensate:
+        return f"step {request.step!r} has no undo that could be made later; leave undo=True out"
     return None
 
 

@@ -16,7 +16,7 @@ from psycopg import errors as pg
 
 from saga import work
 from saga.crashpoints import reach
-from saga.database import Database, Link
+from saga.database import Database, Link, complaint
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.liveness import lock_class
@@ -83,7 +83,7 @@ class Relay:
             self._quiet_until = time.monotonic() + self._grace
             self._suspects.clear()
             if not self._failing:
-                logger.warning("the relay cannot reach the database: %s", first_line(error))
+                logger.warning("the relay cannot reach the database: %s", complaint(error))
             self._failing = True
             return False
         if self._failing:

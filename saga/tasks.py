@@ -12,6 +12,7 @@ from celery import Celery, signals
 from celery.app.task import Task
 
 from saga.codec import clean_text
+from saga.database import complaint
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.publisher import PING, RUN
@@ -42,7 +43,7 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
             if lanes := _read_lanes(args, kwargs):
                 worker().executor.run(lanes, self.request)
         except Unreachable as error:
-            logger.warning("the database does not answer (%s); the relay offers the work again", first_line(error))
+            logger.warning("the database does not answer (%s); the relay offers the work again", complaint(error))
 
     @app.task(name=PING, **options)  # type: ignore[untyped-decorator]
     def ping(*args: Any, **kwargs: Any) -> None:

@@ -325,7 +325,10 @@ _LAST = f"""
 
 
 def _give_back(kind: str, which: str) -> str:
-    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows."""
+    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows.
+
+    A lane that went on inline is at another step than its row says, which is that of its claim.
+    """
     return f"""
         WITH gone AS (
             SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
@@ -339,10 +342,11 @@ def _give_back(kind: str, which: str) -> str:
                    CASE WHEN undo THEN '{{"undo": true}}' ELSE '{{}}' END::jsonb, worker, clock_timestamp(), {FORMAT}
             FROM gone ORDER BY saga_id
             ON CONFLICT DO NOTHING
-            RETURNING saga_id, lane, worker
+            RETURNING saga_id, lane, worker, step, data
         )
         UPDATE {{s}}.work AS w
-        SET worker = NULL, token = NULL, attempt = NULL, due_at = clock_timestamp(), sent = clock_timestamp(), dispatches = 1
+        SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo', attempt = NULL, due_at = clock_timestamp(),
+            sent = clock_timestamp(), dispatches = 1
         FROM won WHERE w.saga_id = won.saga_id AND w.lane = won.lane AND w.worker = won.worker
         RETURNING w.saga_id, w.lane, w.queue, w.priority
     """

@@ -9,8 +9,11 @@ import sqlalchemy
 from celery import Celery
 from sqlalchemy.orm import Session
 
-from saga import InputError, NotAllowed, Orchestrator, Saga, Step
-from saga.errors import DefinitionError, KeyConflict, SagaStuck, UnknownSaga
+from saga import InputError, NotAllowed, Orchestrator, Saga, Step, schema
+from saga.claims import Claims
+from saga.database import complaint
+from saga.engine import Unreachable
+from saga.errors import DatabaseNotReady, DefinitionError, KeyConflict, SagaStuck, UnknownSaga
 from saga.outcome import Failure
 from saga.retry import Retry
 from tests.conftest import shown
@@ -143,3 +146,30 @@ def test_any_other_stuck_saga_is_retried_or_skipped() -> None:
     error = SagaStuck("ID", "undo of a failed: no answer")
 
     assert str(error).endswith("; see `saga show ID`, then `saga retry` or `saga skip`")
+
+
+# --- a database that takes no entry -----------------------------------------------------------------------------------
+
+
+def test_a_read_only_database_is_said_to_be_read_only(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    handle, worker = bench.start(), Claims(bench.worker())
+    make_read_only(bench)
+
+    for ask in (bench.start, handle.cancel, handle.pause, lambda: bench.orchestrator.start_many(SEQUENCE, [{}, {}])):
+        with pytest.raises(DatabaseNotReady, match=r"takes no entry: it is read-only .* the URL of the primary"):
+            ask()
+    with pytest.raises(DatabaseNotReady, match="read-only"):
+        schema.downgrade(bench.orchestrator.database, "base")
+    with pytest.raises(Unreachable) as raised:
+        worker.claim(handle.id, "main")
+    assert complaint(raised.value).startswith("it is read-only")
+    bench.orchestrator.relay().tick()
+    assert "the relay cannot reach the database: it is read-only" in caplog.text
+    assert handle.status == "running"
+
+
+def make_read_only(bench: Bench) -> None:
+    """What every new session of the database finds, as on a standby."""
+    [(name,)] = bench.sql("SELECT current_database()")
+    bench.sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    bench.orchestrator.database.dispose()

@@ -470,6 +470,28 @@ def test_an_undo_that_the_relay_ended_is_made_again(bench: Bench) -> None:
     assert handle.status == Status.COMPENSATED
 
 
+@pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
+def test_a_lane_given_back_after_it_went_on_inline_is_at_the_step_that_the_log_says(bench: Bench, kind: str) -> None:
+    handle, worker = bench.start(), bench.worker(1)
+    run = worker.record(bench.claimed(handle, worker=worker), Success(None), always)
+    assert run is not None
+    assert bench.sql("SELECT step, undo FROM saga.work") == [("a", False)]
+    end_open_attempt(bench, run, kind)
+    assert bench.sql("SELECT step, undo, attempt FROM saga.work") == [("b", False, None)]
+
+
+@pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
+def test_a_lane_given_back_after_it_turned_round_inline_is_at_the_undo(bench: Bench, kind: str) -> None:
+    handle, worker = bench.start(), bench.worker(1)
+    second = worker.record(bench.claimed(handle, worker=worker), Success(None), always)
+    assert second is not None
+    run = worker.record(second, Failure(RuntimeError("no"), effect=False, final=True), always)
+    assert run is not None
+    assert (run.step, run.undo) == ("a", True)
+    end_open_attempt(bench, run, kind)
+    assert bench.sql("SELECT step, undo, attempt FROM saga.work") == [("a", True, None)]
+
+
 def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
     """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
     with bench.orchestrator.database.link() as link:

@@ -1140,6 +1140,29 @@ def test_a_skipped_action_lends_its_result():
     assert log.todo() == ["Run mail 1"]
 
 
+def test_an_action_done_by_hand_is_undone_later_only_if_that_was_said():
+    for undo_later, todo in ((True, ["Undo b 1"]), (False, ["Undo a 1"])):
+        log = Log("a", "b", "c").did("a").started("b")
+        log.state.stuck_on["b", False], log.state.open = "in doubt", 0
+        log.state.steps["b"] = replace(log.step("b"), status=UNKNOWN)
+        log.skip("b", 7, undo_later=undo_later)
+        assert log.todo() == ["Run c 1"]
+        assert log.cancel().todo() == todo
+        assert log.step("b").result == 7
+
+
+def test_what_has_no_undo_cannot_be_undone_later():
+    for log, name in (
+        (Log("a", pivot()).did("a").broke("pay"), "pay"),
+        (Log(pivot(), step("mail", undo=False)).did("pay").broke("mail"), "mail"),
+    ):
+        refused = objection(log, StepSkipped("ann", None, "main", name, undo_later=True))
+        assert refused == (
+            f"saga place_order[1] is stuck: step {name!r} has no undo that could be made later; leave undo=True out"
+        )
+        assert allowed(log, StepSkipped("ann", None, "main", name))
+
+
 def test_a_skip_settles_once():
     log = Log("a", "b").did("a").broke("b", effect=False).started("a", undo=True).failed("a", undo=True)
     log.skip("a", undo=True).append(StepSkipped("ann", None, "main", "a", True))
