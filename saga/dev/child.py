@@ -18,6 +18,7 @@ import psutil
 from . import guard
 from .errors import StartFailed
 from .pipe import PIPE
+from .private import open_private
 
 LAUNCH = Path(__file__).with_name("launch.py")
 TAIL = 30
@@ -45,6 +46,8 @@ class Child(ABC):
     name: ClassVar[str]
     death: ClassVar[int] = signal.SIGKILL
     """What the guard sends when the parent has died."""
+    umask: ClassVar[int] = 0o077
+    """Of the files it makes; -1 for the parent's."""
 
     def __init__(self, log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self.log = log.absolute()
@@ -76,10 +79,10 @@ class Child(ABC):
     def spawn(self) -> None:
         """Start it without waiting. What is left of its last run is killed first."""
         self.kill()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         pipe = PIPE.acquire()
         try:
-            with self.log.open("ab") as log:
+            with os.fdopen(open_private(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
                 self._logged = log.tell()
                 self._popen = subprocess.Popen(
                     launcher(*self.command(), pipe=str(pipe), death=self.death, user=self.user),
@@ -90,6 +93,7 @@ class Child(ABC):
                     env={**os.environ, **self.env},
                     pass_fds=[pipe],
                     start_new_session=True,
+                    umask=self.umask,
                 )
             self._settled = False
         except BaseException:

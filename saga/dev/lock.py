@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from .errors import FolderInUse
+from .private import open_private
 
 
 class FolderLock:
@@ -24,7 +25,7 @@ class FolderLock:
         """
         if self._file is not None:
             return
-        file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        file = open_private(self._folder / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

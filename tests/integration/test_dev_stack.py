@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -15,7 +17,19 @@ import psutil
 import psycopg
 import pytest
 
-from saga.dev import Broker, FolderInUse, MissingExtra, Postgres, Stack, StartFailed, Worker, package
+from saga.dev import (
+    Broker,
+    FolderInUse,
+    FolderUnsafe,
+    MissingExtra,
+    MissingProgram,
+    Postgres,
+    Stack,
+    StartFailed,
+    Worker,
+    package,
+)
+from saga.dev.user import CAP_DAC_READ_SEARCH
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,7 +147,7 @@ def read(path: Path) -> str:
 
 
 def test_postgres_answers_over_tcp_with_durable_settings(postgres: Postgres) -> None:
-    assert postgres.url == f"postgresql+psycopg://saga@127.0.0.1:{postgres.port}/saga"
+    assert postgres.url == f"postgresql+psycopg://saga:{postgres.password}@127.0.0.1:{postgres.port}/saga"
     assert query(postgres.url, "SHOW fsync") == "on"
     assert query(postgres.url, "SHOW max_connections") == "200"
 
@@ -294,3 +308,85 @@ def test_children_outlive_the_thread_that_started_them(tmp_path: Path) -> None:
 def test_a_missing_package_names_the_extra() -> None:
     with pytest.raises(MissingExtra, match=r'pip install "pgsaga\[embedded\]"'):
         package.find_program("no_such_package", "*")
+
+
+def test_nothing_gets_in_without_the_password(stack: Stack, postgres: Postgres, broker: Broker) -> None:
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        connect(postgres.url.replace(f":{postgres.password}@", "@"))
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as connection:
+        connection.sendall(b"PING\r\n")
+        assert connection.recv(100).startswith(b"-NOAUTH")
+
+
+def test_passwords_are_in_files_that_only_this_user_can_read(stack: Stack, postgres: Postgres, broker: Broker) -> None:
+    secrets = {(stack.folder / part / "password").read_text() for part in ("postgres", "broker")}
+    assert len(secrets) == 2
+    assert all(secret not in "".join(child.family()[0].cmdline()) for child in (postgres, broker) for secret in secrets)
+    for folder, _, names in os.walk(stack.folder):
+        assert stat.S_IMODE(Path(folder).stat().st_mode) & 0o066 == 0, folder
+        for name in names:
+            assert stat.S_IMODE((Path(folder) / name).stat().st_mode) & 0o077 == 0, name
+
+
+def test_servers_keep_no_rights_of_root_that_they_can_do_without(postgres: Postgres, broker: Broker) -> None:
+    for child in (postgres, broker):
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{child.pid}/status").read_text().splitlines())
+        assert fields["NoNewPrivs"].strip() == ("1" if os.geteuid() == 0 else "0")
+        rights = int(fields["CapEff"], 16)
+        assert rights in (0, 1 << CAP_DAC_READ_SEARCH), "nothing, or the right to pass closed folders"
+
+
+def test_data_of_a_version_without_passwords_gets_one(tmp_path: Path) -> None:
+    with Postgres(tmp_path / "server", {"fsync": "off"}) as first:
+        with connect(first.url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+        old = first.password
+    (tmp_path / "server" / "password").unlink()
+    with Postgres(tmp_path / "server", {"fsync": "off"}) as again:
+        assert again.password not in ("", old)
+        assert query(again.url, "SELECT n FROM kept") == 7
+
+
+@pytest.mark.parametrize("part", [Stack, Postgres, Broker])
+def test_a_folder_that_others_can_write_is_refused(part: type[Stack | Postgres | Broker], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(FolderUnsafe, match="can be written by others: run `chmod go-w"):
+        part(shared).start()
+    assert list(shared.iterdir()) == []
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    with pytest.raises(FolderUnsafe, match="is a link"):
+        Stack(link).start()
+    for name in ("lock", "broker.log", "password"):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir(mode=0o700)
+        (folder / name).symlink_to(tmp_path / "precious")
+        (tmp_path / "precious").write_text("kept")
+        with pytest.raises(FolderUnsafe, match=f"{name} is a link"):
+            Broker(folder).start()
+        assert (tmp_path / "precious").read_text() == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(FolderUnsafe, match="belongs to another user"):
+        Stack(folder).start()
+
+
+def test_the_machines_own_servers_serve_as_well(tmp_path: Path) -> None:
+    try:
+        stack = Stack(tmp_path / "own", system=True)
+    except MissingProgram as error:
+        pytest.skip(str(error))
+    with stack:
+        assert query(stack.database_url, "SELECT upper('ü') = 'Ü' OR current_setting('server_encoding') = 'UTF8'")
+        assert stack.broker._ask("PING") == b"+PONG"
