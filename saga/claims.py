@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from saga import log, work
+from saga import due, log, work
 from saga.attempts import Attempts
 from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
@@ -161,7 +161,7 @@ class Claims:
         worker, running = self.attempts.worker(), self.attempts.running
         with self._engine.database.link() as link:
             unrun = [token for token in work.owned_tokens(link, worker) if token not in running]
-            work.free_unrun(link, worker, unrun)
+            due.free_unrun(link, worker, unrun)
             work.park(link, saga_id, lane, problem)
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from celery import Celery
 
-from saga import log, work
+from saga import due, log
 from saga.catalog import Catalog
 from saga.codec import clean_text
 from saga.config import Settings
@@ -327,7 +327,7 @@ class Orchestrator:
 
     def _see_ping(self, queue: str, number: int) -> None:
         with self.database.link() as link:
-            work.see_ping(link, queue, number)
+            due.see_ping(link, queue, number)
 
     def _route(self, task_name: str) -> str:
         """The queue of a task, as Celery would choose it."""

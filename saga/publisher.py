@@ -20,7 +20,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
-from saga.work import Dispatch, Ping
+from saga.due import Ping
+from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 
 from psycopg import errors as pg
 
-from saga import work
+from saga import due
 from saga.crashpoints import reach
 from saga.database import Database, Link, complaint
+from saga.due import Ping
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.liveness import lock_class
-from saga.work import Dispatch, Ping
+from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
@@ -112,7 +113,7 @@ class Relay:
     def _transact(self, find: Callable[[Link], list[Dispatch | Ping]]) -> list[Dispatch | Ping] | None:
         """One transaction as the relay; what it marked as sent is sent only after its commit, when it can be claimed."""
         with self._database.link() as link, link.connection.transaction():
-            if not work.become_relay(link, self._key):
+            if not due.become_relay(link, self._key):
                 self._suspects.clear()
                 return None
             messages = find(link)
@@ -123,24 +124,24 @@ class Relay:
 
     def _find_due(self, link: Link) -> list[Dispatch | Ping]:
         messages: list[Dispatch | Ping] = []
-        messages += work.mark_due_sent(link, self._batch)
-        messages += work.mark_lost_sent(link, self._batch)
-        messages += work.next_pings(link)
+        messages += due.mark_due_sent(link, self._batch)
+        messages += due.mark_lost_sent(link, self._batch)
+        messages += due.next_pings(link)
         return messages
 
     def _find_gone(self, link: Link) -> list[Dispatch | Ping]:
         gone = self._gone_workers(link)
         messages: list[Dispatch | Ping] = []
-        messages += work.lose(link, gone, self._batch) if gone else []
-        messages += work.time_out(link, self._batch)
-        work.watch_on(link)
+        messages += due.lose(link, gone, self._batch) if gone else []
+        messages += due.time_out(link, self._batch)
+        due.watch_on(link)
         return messages
 
     def _gone_workers(self, link: Link) -> list[int]:
         """Workers that were absent at two looks some time apart, outside any grace."""
-        absent = work.absent_workers(link, lock_class(self._database.schema))
+        absent = due.absent_workers(link, lock_class(self._database.schema))
         now = time.monotonic()
-        if not absent or now < self._quiet_until or work.server_age(link) < self._grace:
+        if not absent or now < self._quiet_until or due.server_age(link) < self._grace:
             self._suspects.clear()
             return []
         self._suspects = {worker: self._suspects.get(worker, now) for worker in absent}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from celery import Celery
 
-from saga import work
+from saga import due, work
 from saga.attempts import Attempts
 from saga.claims import Claims
 from saga.config import Settings
@@ -115,7 +115,7 @@ class Worker:
             self._unrun = unrun - again
             if again:
                 logger.warning("worker %s owned %d lanes that nothing ran; they are given back", worker, len(again))
-                self._publish(work.free_unrun(link, worker, list(again)))
+                self._publish(due.free_unrun(link, worker, list(again)))
 
     def _end_overdue(self) -> None:
         """A timeout ends the attempt in the log, but only the end of the process frees its slot."""

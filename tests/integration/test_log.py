@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, log, saga_started, work
+from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, due, log, saga_started
 from saga.attempts import Attempts
 from saga.catalog import Catalog
 from saga.claims import Claims
@@ -305,7 +305,7 @@ def test_a_late_result_is_kept_as_evidence_only(bench: Bench) -> None:
     bench.sql("UPDATE saga.work SET due_at = now()")
     bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
     with bench.orchestrator.database.link() as link:
-        assert len(work.time_out(link, 10)) == 1
+        assert len(due.time_out(link, 10)) == 1
     assert worker.record(run, Success("late"), always) is None
     assert handle.log()[-1].kind == "late_result"
     assert handle.steps()["a"].status == "undecided"

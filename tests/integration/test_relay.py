@@ -15,17 +15,18 @@ import pytest
 from celery import Celery
 from tenacity import retry_if_exception
 
-from saga import Handle, Orchestrator, Retry, Saga, Status, Step, log, work
+from saga import Handle, Orchestrator, Retry, Saga, Status, Step, due, log, work
 from saga.claims import Claims
 from saga.config import Settings
 from saga.database import Link
+from saga.due import Ping
 from saga.events import Paused
 from saga.liveness import Liveness, lock_class
 from saga.log import Addition
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.run import Run
-from saga.work import Dispatch, Offer, Ping
+from saga.work import Dispatch, Offer
 from saga.worker import Shutdown, Worker
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, act, always, never
 
@@ -130,7 +131,7 @@ def test_a_worker_that_holds_or_awaits_its_lock_is_alive(bench: Bench) -> None:
     hold_lock(bench, 1)
     await_lock(bench, 2)
     with bench.orchestrator.database.link() as link:
-        assert work.absent_workers(link, lock_class("saga")) == []
+        assert due.absent_workers(link, lock_class("saga")) == []
     one.tick()
     assert lanes(sent) == []
 
@@ -160,7 +161,7 @@ def test_only_one_process_is_the_relay_at_a_time(bench: Bench) -> None:
     one, _ = relay(bench)
     assert one.tick()
     with bench.connect() as other:
-        assert work.become_relay(Link(other, "saga"), one._key)
+        assert due.become_relay(Link(other, "saga"), one._key)
         assert not one.tick()
     assert one.tick()
 
@@ -187,7 +188,7 @@ def test_a_lost_message_is_found_by_a_ping_that_came_through(bench: Bench) -> No
     one.tick()
     assert len(sent) == 1  # one ping is out; nothing is known yet
     with bench.orchestrator.database.link() as link:
-        work.see_ping(link, pings[0].queue, pings[0].number)
+        due.see_ping(link, pings[0].queue, pings[0].number)
     one.tick()
     assert lanes(sent) == ["main"]
     assert bench.sql("SELECT dispatches FROM saga.work") == [(2,)]
@@ -213,7 +214,7 @@ def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
     assert isinstance(first, Ping)
     bench.sql("UPDATE saga.work SET sent = clock_timestamp()")
     with bench.orchestrator.database.link() as link:
-        work.see_ping(link, first.queue, first.number)
+        due.see_ping(link, first.queue, first.number)
     one.tick()
     assert lanes(sent) == []
 
@@ -227,7 +228,7 @@ def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: 
     assert isinstance(first, Ping)
     bench.sql("UPDATE saga.ping SET number = number + 1, sent_at = sent_at + interval '1 s'")
     with bench.orchestrator.database.link() as link:
-        work.see_ping(link, first.queue, first.number)
+        due.see_ping(link, first.queue, first.number)
     one.tick()
     assert lanes(sent) == ["main"]
 
@@ -342,6 +343,7 @@ def test_a_lock_whose_connection_breaks_is_taken_again(bench: Bench) -> None:
 _FORKS = """
 import os, sys, time
 from saga.config import Settings
+from saga.due import Ping
 from saga.database import Database
 from saga.liveness import Liveness
 settings = Settings.load({}, database_url=sys.argv[1])
@@ -496,15 +498,15 @@ def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
     """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
     with bench.orchestrator.database.link() as link:
         if kind == "lost":
-            found = work.lose(link, [run.claim.worker], 10)
+            found = due.lose(link, [run.claim.worker], 10)
         elif kind == "unrun":
-            found = work.free_unrun(link, run.claim.worker, [run.claim.token])
+            found = due.free_unrun(link, run.claim.worker, [run.claim.token])
         else:
             bench.sql("UPDATE saga.work SET due_at = now() WHERE worker = %s", run.claim.worker)
             bench.sql(
                 "UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE step = %s AND kind LIKE %s", run.step, "%_started"
             )
-            found = work.time_out(link, 10)
+            found = due.time_out(link, 10)
     assert [message.lane for message in found] == [run.lane]
 
 

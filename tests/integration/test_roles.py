@@ -14,19 +14,20 @@ from celery import Celery
 from click.testing import CliRunner
 from psycopg import errors as pg
 
-from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, schema, work
+from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, schema, work
 from saga.attempts import Attempts
 from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
 from saga.database import Link
+from saga.due import Ping
 from saga.errors import DatabaseNotReady
 from saga.liveness import Liveness
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.run import Run
-from saga.work import Dispatch, Ping
+from saga.work import Dispatch
 from tests.integration.conftest import act, always, never, undo
 from tests.roles import OpenPostgres, blocks, upgrade
 
@@ -149,7 +150,7 @@ def keep_up(parties: Parties) -> None:
     token = worker.claimed(unrun).claim.token
     with worker.orchestrator.database.link() as link:
         assert work.owned_tokens(link, 1) == [token]
-        assert work.free_unrun(link, 1, [token])
+        assert due.free_unrun(link, 1, [token])
     parties.sql("UPDATE saga.work SET sent = sent - interval '1 hour', dispatches = 0")
     worker.relay.tick()
     pings = [message for message in worker.sent if isinstance(message, Ping)]
