@@ -1,6 +1,7 @@
 """pgsaga: transactional sagas for Celery, with the saga log in Postgres."""
 
 from saga.barriers import barrier
+from saga.cause import Cause
 from saga.context import Current, current
 from saga.definition import Parallel, Saga, Step
 from saga.errors import (
@@ -42,6 +43,7 @@ __all__ = [
     "AbandonedStep",
     "Abort",
     "BarrierError",
+    "Cause",
     "Current",
     "DatabaseNotReady",
     "DefinitionError",

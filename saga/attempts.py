@@ -21,7 +21,7 @@ from saga.errors import ResultError, first_line
 from saga.events import AttemptFailed, AttemptStarted, LateResult
 from saga.judgement import ending, wait_after
 from saga.log import Addition
-from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.run import Run
 from saga.state import State
 
@@ -232,9 +232,9 @@ class Attempts:
     def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""
         word = type(outcome).__name__.lower()
-        error = describe(outcome.error) if isinstance(outcome, Failure) else None
+        said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
         result = outcome.result if isinstance(outcome, Success) else None
-        event = LateResult(run.lane, run.step, run.attempt, run.undo, word, error, result)
+        event = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
         try:
             for tries in range(_EVIDENCE_TRIES):

@@ -21,6 +21,7 @@ from saga.errors import CorruptLog, first_line
 from saga.events import AttemptStarted, DeadlinePassed, Event
 from saga.judgement import failure, wait_of_undecided
 from saga.machine import decide
+from saga.outcome import Report
 from saga.outline import Outline
 from saga.run import Run
 from saga.state import State, StepStatus
@@ -219,7 +220,8 @@ class Claims:
         if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
             return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
-        return failure(run, track.error or "", None, waits[run.attempt], effect=effect)
+        said = Report(track.error, track.error_type)
+        return failure(run, said, None, waits[run.attempt], effect=effect)
 
     def _waited_out(self, state: State, command: RunStep) -> bool:
         """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from saga.cause import Cause
+
 
 class SagaError(Exception):
     """Base of every error pgsaga raises itself."""
@@ -49,12 +53,17 @@ class SagaCompensated(SagaError):
     Attributes:
         saga_id: the saga's id.
         reason: why it was rolled back, in the words of the step or the operator.
+        cause: the failure it was rolled back for; ``None`` where no step failed, but an operator or its deadline asked.
     """
 
-    def __init__(self, saga_id: object, reason: str | None) -> None:
+    def __init__(self, saga_id: object, reason: str | None, cause: Cause | None = None) -> None:
         super().__init__(f"saga {saga_id} was compensated: {reason or 'no reason recorded'}")
         self.saga_id = saga_id
         self.reason = reason
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.saga_id, self.reason, self.cause)
 
 
 class SagaStuck(SagaError):
@@ -63,9 +72,10 @@ class SagaStuck(SagaError):
     Attributes:
         saga_id: the saga's id.
         reason: what it is stuck on.
+        cause: the failure it is stuck on, the first where there are several.
     """
 
-    def __init__(self, saga_id: object, reason: str | None) -> None:
+    def __init__(self, saga_id: object, reason: str | None, cause: Cause | None = None) -> None:
         remedies = (
             "`saga retry`, `saga skip` or `saga cancel`"
             if "pivot in doubt" in (reason or "")
@@ -76,6 +86,10 @@ class SagaStuck(SagaError):
         )
         self.saga_id = saga_id
         self.reason = reason
+        self.cause = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.saga_id, self.reason, self.cause)
 
 
 class AbandonedStep(SagaError):
@@ -102,7 +116,22 @@ class Abort(Exception):
     """Raised by a step to refuse: *definitely* nothing happened, and trying again is no use.
 
     The saga rolls back without undoing this step. Do not raise it after a side effect.
+
+    Args:
+        code: what programs are to go by, such as the code of the provider that refused. It is kept as JSON in the log,
+            and comes back in the ``cause`` of ``SagaCompensated``; so do the details.
+        details: more about it; what has no JSON form, or is longer than 10,000 bytes of JSON, is kept as text, cut short.
     """
+
+    code: Any = None
+    details: Any = None
+
+    def __init__(self, *words: object, code: Any = None, details: Any = None) -> None:
+        super().__init__(*words)
+        if code is not None:
+            self.code = code
+        if details is not None:
+            self.details = details
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from saga.errors import CorruptLog
 
-FORMAT = 1
+FORMAT = 2
 """The version of the entries that this code writes and the newest that it reads."""
 
 
@@ -82,6 +82,8 @@ class AttemptFailed(AttemptEvent):
         wait: seconds from the entry's time to the next attempt, drawn once.
         held: the worker keeps the lane while it waits.
         effect: the attempt may have had an effect.
+        error_type: the class of the exception, by its name.
+        code: what ``Abort`` was given, as JSON; likewise ``details``.
     """
 
     kind = "failed"
@@ -91,6 +93,9 @@ class AttemptFailed(AttemptEvent):
     wait: float | None = None
     held: bool = False
     effect: bool = True
+    error_type: str | None = None
+    code: Any = None
+    details: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,9 @@ class LateResult(AttemptEvent):
     outcome: str = ""
     error: str | None = None
     result: Any = None
+    error_type: str | None = None
+    code: Any = None
+    details: Any = None
 
 
 @dataclass(frozen=True, slots=True)

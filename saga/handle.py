@@ -148,9 +148,9 @@ class Handle:
         subject = self._subject()
         state = self.replay()
         if status is Status.COMPENSATED:
-            raise SagaCompensated(self.id, state.reason)
+            raise SagaCompensated(self.id, state.reason, state.cause)
         if status is Status.STUCK:
-            raise SagaStuck(self.id, state.problem)
+            raise SagaStuck(self.id, state.problem, state.cause)
         return _typed(subject, state)
 
     def _subject(self) -> Subject:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from saga.errors import Abort, StepTimeout, WorkerLost
 from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event
 from saga.machine import failure_outcome
-from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.retry import LONGEST
 from saga.run import Run
 
@@ -28,15 +28,16 @@ def ending(run: Run, outcome: Outcome, wait: float | None, *, held: bool) -> Eve
         return AttemptSucceeded(*where, result=outcome.result)
     if isinstance(outcome, Interruption):
         return AttemptInterrupted(*where, error=outcome.reason)
-    return failure(run, describe(outcome.error), outcome.traceback, wait, effect=outcome.effect, held=held)
+    return failure(run, report(outcome.error), outcome.traceback, wait, effect=outcome.effect, held=held)
 
 
 def failure(
-    run: Run, error: str, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
+    run: Run, said: Report, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
 ) -> AttemptFailed:
     """The event of a failure, to be followed by another attempt if there is a wait and the saga goes on in that way."""
     held = held and not run.state.paused
-    event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", error, traceback, wait, held, effect)
+    event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", said.error or "", traceback, wait, held, effect,
+                          said.error_type, said.code, said.details)  # fmt: skip
     if wait is not None and (run.undo or not run.state.rolling_back):
         return event
     outcome = failure_outcome(run.state, event, effect=effect)

@@ -31,7 +31,9 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from saga import decision
+from saga.cause import Cause
 from saga.commands import Command
+from saga.errors import StepTimeout, WorkerLost
 from saga.events import (
     AttemptEvent,
     AttemptFailed,
@@ -235,19 +237,20 @@ def _follow(outline: Outline, track: _T, status: StepStatus, event: AttemptEvent
     if isinstance(event, AttemptFailed):
         due, wait = _moment(at, event.wait)
         certain = track.certain and not event.effect
-        error = event.error or track.error
-        return _evolve(
-            track, status=status, error=error, due=due, wait=wait, held=event.held, certain=certain, deadline=None
-        )
+        return _evolve(track, status=status, due=due, wait=wait, held=event.held, certain=certain, deadline=None,
+                       **_failure(track, event))  # fmt: skip
     if track.status is StepStatus.WAITING:
         return _evolve(track, held=False)
     ended = _trigger(event)
-    error = event.error if isinstance(event, AttemptInterrupted) else _ENDED[ended].format(worker=track.worker)
+    error, error_type = (event.error, None) if isinstance(event, AttemptInterrupted) else _ended(ended, track)
     return _evolve(
         track,
         status=status,
         ended=ended,
         error=error or "the attempt was interrupted",
+        error_type=error_type,
+        code=None,
+        details=None,
         certain=track.certain and safe,
         losses=track.losses + (ended == "lost"),
         uncounted=track.uncounted + (ended == "interrupted"),
@@ -255,7 +258,17 @@ def _follow(outline: Outline, track: _T, status: StepStatus, event: AttemptEvent
     )
 
 
-_ENDED = {"timed out": "the attempt timed out", "lost": "the worker was lost (worker {worker})"}
+def _ended(how: str, track: Track) -> tuple[str, str]:
+    """What is said of an attempt that ended without a word, and the exception that retry policies see."""
+    if how == "lost":
+        return f"the worker was lost (worker {track.worker})", WorkerLost.__name__
+    return "the attempt timed out", StepTimeout.__name__
+
+
+def _failure(track: Track, event: AttemptFailed) -> dict[str, Any]:
+    """What a track keeps of the failure; one without a word leaves what was known of the attempt before."""
+    known = event if event.error else track
+    return {"error": known.error, "error_type": known.error_type, "code": known.code, "details": known.details}
 
 
 def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
@@ -277,7 +290,7 @@ def _action_failed(outline: Outline, state: State, step: StepOutline, status: St
     elif step.pivot and status is StepStatus.UNKNOWN:
         state.stuck_on[step.name, False] = f"pivot in doubt: {error}"
     else:
-        _roll_back(outline, state, error)
+        _roll_back(outline, state, error, Cause.of(step.name, False, state.steps[step.name]))
 
 
 def _after_undo(state: State, name: str, status: StepStatus) -> None:
@@ -309,8 +322,9 @@ def _pivot_stands(state: State, pivot: str) -> bool:
     return track.status is StepStatus.RUNNING or (not track.over and not track.certain)
 
 
-def _roll_back(outline: Outline, state: State, reason: str) -> None:
+def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None = None) -> None:
     state.rolling_back, state.rollback_reason = True, state.cancel_reason or reason
+    state.rollback_cause = None if state.cancel_reason else cause
     state.cancel_reason = None
     for name, step in list(state.steps.items()):
         if step.status is StepStatus.WAITING:

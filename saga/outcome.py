@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from saga.codec import clean_text
+from saga.codec import JSON, Unencodable, clean_text, dumps, encode
 from saga.errors import Abort, StepTimeout, WorkerLost
 
 
@@ -42,6 +42,44 @@ class Interruption:
 
 
 Outcome = Success | Failure | Interruption
+
+
+class Report(NamedTuple):
+    """What the log is told of an exception.
+
+    Attributes:
+        error_type: its class, by name.
+        code: what an ``Abort`` was given, as JSON; likewise ``details``.
+    """
+
+    error: str | None
+    error_type: str | None = None
+    code: JSON = None
+    details: JSON = None
+
+
+def report(error: BaseException) -> Report:
+    """An exception as the log keeps it."""
+    code, details = (
+        (_kept(error, "code", 200), _kept(error, "details", 10_000)) if isinstance(error, Abort) else (None, None)
+    )
+    return Report(describe(error), type(error).__name__, code, details)
+
+
+def _kept(error: Abort, name: str, limit: int) -> JSON:
+    """What an ``Abort`` was given as JSON, in so many bytes at most; else in words. It is a refusal whatever it carries."""
+    try:
+        given = getattr(error, name)
+    except Exception as failed:  # a subclass that computes it
+        return clean_text(f"<{type(failed).__name__}: {failed}>", limit)
+    try:
+        found = encode(given)
+        dumps(found, limit)
+    except Unencodable:
+        return clean_text(given, limit)
+    except Exception as failed:  # whatever the code of what it holds may raise
+        return clean_text(f"<{type(given).__name__} that cannot be stored: {type(failed).__name__}>", limit)
+    return found
 
 
 def describe(error: BaseException) -> str:

@@ -15,7 +15,10 @@ from saga.state import State, Status
 
 saga_started = Signal(name="saga_started", providing_args={"saga_id"})
 step_succeeded = Signal(name="step_succeeded", providing_args={"saga_id", "step", "attempt"})
-step_failed = Signal(name="step_failed", providing_args={"saga_id", "step", "attempt", "error", "outcome"})
+step_failed = Signal(
+    name="step_failed",
+    providing_args={"saga_id", "step", "attempt", "error", "error_type", "code", "details", "outcome"},
+)
 compensation_started = Signal(name="compensation_started", providing_args={"saga_id", "reason"})
 saga_completed = Signal(name="saga_completed", providing_args={"saga_id"})
 saga_compensated = Signal(name="saga_compensated", providing_args={"saga_id", "reason"})
@@ -28,7 +31,7 @@ def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State
         _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
     elif isinstance(event, AttemptFailed) and not event.undo:
         _send(step_failed, saga, saga_id=saga_id, step=event.step, attempt=event.attempt, error=event.error,
-              outcome=event.outcome)  # fmt: skip
+              error_type=event.error_type, code=event.code, details=event.details, outcome=event.outcome)  # fmt: skip
     if after.rolling_back and not before.rolling_back:
         _send(compensation_started, saga, saga_id=saga_id, reason=after.reason)
     if (status := after.status) is not before.status:

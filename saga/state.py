@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from saga.cause import Cause
 from saga.commands import Command
 
 
@@ -50,6 +51,8 @@ class Track:
         attempts: how many were started; the number of the latest.
         result: what it returned, as JSON.
         error: what ended the latest failed attempt, in words.
+        error_type: the class of that exception, by its name; ``WorkerLost`` or ``StepTimeout`` where there was none.
+        code: what ``Abort`` was given, as JSON; likewise ``details``.
         due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
         deadline: when the open attempt is over.
         began: when the first attempt of the present budget started.
@@ -74,6 +77,9 @@ class Track:
     held: bool = False
     ended: str = ""
     worker: int | None = None
+    error_type: str | None = None
+    code: Any = None
+    details: Any = None
 
     @property
     def settled(self) -> bool:
@@ -181,6 +187,7 @@ class State:
         input: the saga's input, as JSON.
         steps: step name to how far it has come; only steps of this saga, in the order of definition.
         rollback_reason: why it is rolled back.
+        rollback_cause: the failure it is rolled back for, if it was one.
         stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
         skipped: the steps whose undo was done by hand.
         past_pivot: the pivot succeeded, so there is no way back.
@@ -212,6 +219,7 @@ class State:
     deadline: datetime | None = None
     deadline_wait: float | None = None
     priority: int | None = None
+    rollback_cause: Cause | None = None
     lanes: Lanes | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -231,6 +239,13 @@ class State:
     def problem(self) -> str | None:
         """What an operator has to settle, in words."""
         return "; ".join(self.stuck_on.values()) or None
+
+    @property
+    def cause(self) -> Cause | None:
+        """The failure it is stuck on, the first where there are several, else the one it is rolled back for."""
+        for step, undo in self.stuck_on:
+            return Cause.of(step, undo, self.track(step, undo))
+        return self.rollback_cause
 
     @property
     def reason(self) -> str | None:

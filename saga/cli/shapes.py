@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,7 @@ def state_json(saga_id: UUID, state: State) -> dict[str, Any]:
         "seq": state.seq,
         "status": str(state.status),
         "reason": state.reason,
+        "cause": state.cause and asdict(state.cause),
         "input": state.input,
         "skipped": list(state.skipped),
         "steps": {name: step_json(step) for name, step in state.steps.items()},
@@ -47,7 +49,15 @@ def step_json(step: StepState) -> dict[str, Any]:
 
 
 def _track_json(track: Track) -> dict[str, Any]:
-    return {"status": str(track.status), "attempts": track.attempts, "error": track.error, "due_at": _time(track.due)}
+    return {
+        "status": str(track.status),
+        "attempts": track.attempts,
+        "error": track.error,
+        "error_type": track.error_type,
+        "code": track.code,
+        "details": track.details,
+        "due_at": _time(track.due),
+    }
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from saga.cli.lanes import lane_json, print_lanes, read_lanes
 from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import header_json, state_json
 from saga.log import Header
-from saga.state import State, StepState
+from saga.state import State, StepState, Track
 from saga.work import OpenLane
 
 
@@ -73,5 +73,13 @@ def print_steps(steps: Mapping[str, StepState]) -> None:
 
 
 def _error(step: StepState) -> str | None:
-    undo = step.undo.error if step.undo else None
-    return "; ".join(part for part in (step.error, f"undo: {undo}" if undo else None) if part) or None
+    undo = _told(step.undo) if step.undo else None
+    return "; ".join(part for part in (_told(step), f"undo: {undo}" if undo else None) if part) or None
+
+
+def _told(track: Track) -> str | None:
+    """An error, with what its ``Abort`` carried."""
+    carried = [
+        f"{name} {shortened(value)}" for name in ("code", "details") if (value := getattr(track, name)) is not None
+    ]
+    return f"{track.error} ({', '.join(carried)})" if carried else track.error

@@ -60,9 +60,9 @@ def start_command(
 
 def _print_end(handle: Handle, state: State, waited: float) -> None:
     if state.status is Status.COMPENSATED:
-        raise SagaCompensated(handle.id, state.reason)
+        raise SagaCompensated(handle.id, state.reason, state.cause)
     if state.status is Status.STUCK:
-        raise SagaStuck(handle.id, state.problem)
+        raise SagaStuck(handle.id, state.problem, state.cause)
     if state.status is not Status.COMPLETED:
         raise TimeoutError(f"saga {handle.id} is {state.status} after {waited:g} s")
     click.echo(json.dumps(state.results(), indent=2, ensure_ascii=False))

@@ -93,7 +93,7 @@ def act_out(script: dict[str, Any], current: saga.Current) -> Any:
     if word == "fail":
         raise RuntimeError(detail or "it failed")
     if word == "abort":
-        raise Abort(detail or "refused")
+        raise Abort(detail or "refused", code=51, details={"limit": Decimal("7.50")})
     if word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "exit":

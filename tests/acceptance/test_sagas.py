@@ -15,7 +15,7 @@ import redis
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from saga import InputError, KeyBusy, KeyConflict, NotAllowed, SagaCompensated, SagaStuck, Status
+from saga import Cause, InputError, KeyBusy, KeyConflict, NotAllowed, SagaCompensated, SagaStuck, Status
 from saga.dev import Stack
 from tests.acceptance.conftest import World, eventually
 
@@ -41,8 +41,9 @@ def test_parallel_branches_run_side_by_side(shared_world: World) -> None:
 
 def test_a_refusal_rolls_back_what_was_done_and_keeps_its_reason(shared_world: World) -> None:
     handle = shared_world.start("sequence", {"c": "abort card declined"})
-    with pytest.raises(SagaCompensated, match="card declined"):
+    with pytest.raises(SagaCompensated, match="card declined") as raised:
         handle.result(timeout=30)
+    assert raised.value.cause == Cause("Abort", "card declined", 51, {"limit": "7.50"}, "c")
     assert shared_world.effects(handle) == ["a", "b", "c", "undo b", "undo a"]
     state = handle.replay()
     assert state.status == Status.COMPENSATED

@@ -316,13 +316,30 @@ def test_show_tells_the_steps_and_what_is_next(run: Run, orchestrator: Orchestra
     assert "payment: card declined" in text
     assert "undo of reservation" in text
     assert (shown["status"], shown["key"]) == ("compensating", "o-1")
+    nothing = {"error": None, "error_type": None, "code": None, "details": None, "due_at": None}
     assert shown["steps"]["reservation"] == {
-        "status": "succeeded", "attempts": 1, "error": None, "due_at": None, "result": "r-1",
-        "undo": {"status": "pending", "attempts": 0, "error": None, "due_at": None},
+        "status": "succeeded", "attempts": 1, "result": "r-1", **nothing,
+        "undo": {"status": "pending", "attempts": 0, **nothing},
     }  # fmt: skip
     [lane] = shown["work"]
     assert set(lane) == {"lane", "step", "undo", "attempt", "queue", "due_at", "sent_at", "worker", "problem"}
     assert (lane["step"], lane["undo"], lane["queue"]) == ("reservation", True, "celery")
+
+
+def test_a_failure_is_shown_with_its_type_and_what_it_carries(run: Run, orchestrator: Orchestrator) -> None:
+    refused = Failure(Abort("declined", code=51, details={"network": "visa"}), effect=False)
+    handle = _start(orchestrator, DONE, refused, key="o-2")
+
+    shown, entries = _json(run("show", handle.id, "--json")), _json(run("log", handle.id, "--json"))
+
+    carried = {"error_type": "Abort", "code": 51, "details": {"network": "visa"}}
+    assert shown["cause"] == {
+        "type": "Abort", "text": "declined", "code": 51, "details": {"network": "visa"}, "step": "payment", "undo": False,
+    }  # fmt: skip
+    assert shown["steps"]["payment"].items() >= carried.items()
+    assert entries[-1]["data"].items() >= carried.items()
+    assert 'declined (code 51, details {"network": "visa"})' in run("show", handle.id).stdout
+    assert '"error_type": "Abort"' in run("log", handle.id).stdout
 
 
 def test_log_prints_every_entry(run: Run, orchestrator: Orchestrator) -> None:
@@ -353,7 +370,7 @@ def test_replay_stops_where_it_is_told(run: Run, orchestrator: Orchestrator) -> 
 
     assert (early["seq"], early["status"]) == (3, "running")
     assert (last["status"], last["reason"]) == ("compensated", "payment: card declined")
-    assert set(last) == {"id", "seq", "status", "reason", "input", "skipped", "steps"}
+    assert set(last) == {"id", "seq", "status", "reason", "cause", "input", "skipped", "steps"}
 
 
 # --- repairing --------------------------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ EVENTS: list[Event] = [
     AttemptFailed(*DO),
     AttemptFailed(*DO, outcome="retry", error="it broke", traceback="...", wait=1.5, held=True, effect=False),
     AttemptFailed(*UNDO, outcome="failed", error="it broke", wait=0.0),
+    AttemptFailed(
+        *DO, outcome="aborted", error="declined", error_type="Abort", code=51, details={"by": ["bank", None]}
+    ),
     AttemptTimedOut(*DO),
     AttemptTimedOut(*UNDO),
     AttemptLost(*DO),
@@ -62,6 +65,7 @@ EVENTS: list[Event] = [
     AttemptInterrupted(*UNDO),
     LateResult(*DO, outcome="success", result={"late": True}),
     LateResult(*UNDO, outcome="failure", error="it broke"),
+    LateResult(*DO, outcome="failure", error="declined", error_type="Abort", code="51", details=0),
     CancelRequested("ann", "fraud"),
     CancelRequested(),
     CompensateRequested("ann"),
@@ -120,6 +124,13 @@ def test_defaults_are_not_stored():
     assert data_of(AttemptSucceeded(*DO)) == {}
     assert data_of(AttemptStarted(*UNDO, timeout=30.0)) == {"timeout": 30.0}
     assert data_of(AttemptLost(*UNDO)) == {"undo": True}
+
+
+def test_a_failure_written_before_types_were_kept_reads_as_it_did():
+    data = {"outcome": "aborted", "error": "declined", "effect": False}
+    entry = entry_from_row(ID, row_of(AttemptFailed(*DO), format=1, data=data))
+    assert entry.event == AttemptFailed(*DO, outcome="aborted", error="declined", effect=False)
+    assert entry.data == data
 
 
 def test_an_entry_shows_its_columns():

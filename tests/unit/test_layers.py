@@ -14,7 +14,7 @@ import saga
 ROOT = Path(saga.__file__).parent
 
 LAYERS = [
-    "errors config crashpoints",
+    "cause errors config crashpoints",
     "ids codec outline wiring retry definition events commands outcome context",
     "state decision machine permission binding signals catalog",
     "database tables log work due schema plan barriers",

@@ -405,7 +405,7 @@ def _start_after(state: State, command: Any) -> tuple[str, str, int, bool] | Non
 
 def only_order_told(state: State) -> State:
     """A state without what tells which of two entries came first: the time, and which failure is the reason."""
-    return replace(state, seq=0, at=None, rollback_reason=None)
+    return replace(state, seq=0, at=None, rollback_reason=None, rollback_cause=None)
 
 
 @given(sagas(), tapes)
