@@ -19,7 +19,7 @@ from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from saga.config import Settings, postgres_url
 from saga.errors import CorruptLog, DatabaseNotReady, first_line
@@ -55,7 +55,7 @@ class Link:
 
     def run_planned(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
         """Like ``run``, and Postgres plans it for these very values: for questions whose best plan depends on them."""
-        # Bound on this side they are constants to the planner, which else plans once for any values (_plan_once).
+        # Bound on this side they are constants to the planner, which else plans once for any values (PLANNING).
         return self._run(_text(statement, self.schema), params, psycopg.ClientCursor)
 
     def _run(self, text: bytes, params: Mapping[str, Any], kind: type[psycopg.Cursor[Any]]) -> list[Row]:
@@ -121,9 +121,17 @@ class Database:
             connect_args=options,
             hide_parameters=True,
         )
-        if self.settings.prepared_statements:
-            sqlalchemy.event.listen(engine, "connect", _plan_once)
+        if settings := self.session_settings:
+            sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute(settings.encode()))
+        sqlalchemy.event.listen(engine, "checkin", _drop_if_lent)
         return engine
+
+    @property
+    def session_settings(self) -> str:
+        """The statements that make a session as our own statements want it; empty behind a transaction pooler."""
+        if not self.settings.prepared_statements:
+            return ""
+        return "; ".join(f"SET {name} = {value}" for name, value in PLANNING.items())
 
     def keep(self, threads: int) -> None:
         """Keep enough connections for that many threads of steps, and the others of a worker."""
@@ -191,8 +199,13 @@ PLANNING = {
 by their keys, also if the tables were small or not yet analysed when it was done."""
 
 
-def _plan_once(connection: psycopg.Connection[Row], _: object) -> None:
-    connection.execute("; ".join(f"SET {name} = {value}" for name, value in PLANNING.items()).encode())
+LENT = "saga_lent"
+"""Marks a connection that user code has, until its session is as it was."""
+
+
+def _drop_if_lent(_: object, record: ConnectionPoolEntry) -> None:
+    if record.info.pop(LENT, False):
+        record.invalidate()
 
 
 def _is_stale(connection: Any) -> bool:

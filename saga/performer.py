@@ -22,12 +22,12 @@ from saga.binding import Values, arguments
 from saga.codec import clean_text, result_json
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.crashpoints import reach
-from saga.database import PLANNING, Link
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
 from saga.run import Run
 from saga.state import Results
 from saga.step_task import prepare
+from saga.transaction import StepTransaction, TransactionEnded
 
 TOLD_TO_STOP = "the worker was told to stop"
 _REDACTED = "<in the saga log>"
@@ -132,23 +132,19 @@ class Performer:
     def perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool], *, hold: bool) -> Run | None:
         """Run a transactional step: what it writes and the log's entry are one transaction."""
         draft = written = None
+        within = StepTransaction(self._database, run.job.timeout)
         try:
-            with self._database.begin() as connection:
-                transaction = connection.begin()
-                _limit(connection, run.job.timeout)
-                outcome = self._attempt(run, carrier, connection)
-                if not transaction.is_active:
-                    outcome = _committed_itself(outcome)
+            with within:
+                outcome = self._attempt(run, carrier, within.connection)
                 if isinstance(outcome, Success):
-                    connection.execute(sqlalchemy.text("SET CONSTRAINTS ALL IMMEDIATE"))
-                    link = Link(connection, self._database.schema)
+                    link = within.settle()
                     recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
                     if recorded is None and run.stands:
                         raise StepError("its entry found no place in the log; nothing is committed")
                     if recorded is not None:
                         draft, written = recorded
-                        reach(f"{run.path}.before_commit", connection.connection.driver_connection)
-                        transaction.commit()
+                        reach(f"{run.path}.before_commit", within.driver)
+                        within.commit()
                         reach(f"{run.path}.after_commit")
         except Exception as error:
             if isinstance(error, SoftTimeLimitExceeded):
@@ -163,6 +159,8 @@ class Performer:
             run.over = True
         if draft is not None and written is not None:
             return self._attempts.go_on(run, draft, written)
+        if within.ended:
+            outcome = _ended_itself(outcome)
         return self._attempts.record(run, outcome, may_continue, hold=hold)
 
     def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
@@ -180,12 +178,11 @@ def _never() -> bool:
     return False
 
 
-def _committed_itself(outcome: Outcome) -> Failure:
+def _ended_itself(outcome: Outcome) -> Failure:
     """A transactional step that ended the log's transaction is no longer known to have had no effect."""
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, Failure) and not isinstance(outcome.error, TransactionEnded):
         return replace(outcome, effect=True)
-    text = "the step ended the log's own transaction; leave the commit to the saga"
-    return Failure(StepError(text), final=True)
+    return Failure(TransactionEnded(), final=True)
 
 
 def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
@@ -244,14 +241,6 @@ def _traceback(error: BaseException) -> str | None:
     except Exception:
         return None
     return clean_text(text[-4000:])
-
-
-def _limit(connection: sqlalchemy.Connection, timeout: float) -> None:
-    """Give the transaction of a step its limits, and the server's own way of planning."""
-    limit = f"'{max(1, round(timeout * 1000))}ms'"
-    settings = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), limit)
-    settings |= dict.fromkeys(PLANNING, "DEFAULT")
-    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items()))
 
 
 # --- Celery's log lines show no payload -------------------------------------------------------------------------------

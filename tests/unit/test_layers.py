@@ -17,7 +17,7 @@ LAYERS = [
     "cause errors config crashpoints",
     "ids codec outline wiring retry definition events commands outcome context",
     "state decision machine permission binding signals catalog",
-    "database tables log work due schema plan barriers",
+    "database tables log work due schema plan barriers transaction",
     "engine run judgement batch attempts claims pace",
     "step_task performer executor liveness relay worker waiter handle starting publisher audit graph",
     "tasks orchestrator",
