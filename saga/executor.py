@@ -11,12 +11,14 @@ from uuid import UUID
 
 from celery import Celery
 
+from saga import work
 from saga.batch import Batch, Place, may_share, take
 from saga.claims import Claims
 from saga.config import Settings
 from saga.engine import Unreachable
+from saga.errors import first_line
 from saga.outcome import Interruption
-from saga.pace import Pace
+from saga.pace import Averages, Pace
 from saga.performer import TOLD_TO_STOP, Performer
 from saga.run import Run
 from saga.work import Dispatch
@@ -32,16 +34,26 @@ class Executor:
 
     Args:
         stopping: whether the worker is shutting down; no attempt is begun then.
+        averages: what the processes of its pool know about the time that attempts take.
     """
 
-    def __init__(self, app: Celery, claims: Claims, settings: Settings, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        claims: Claims,
+        settings: Settings,
+        stopping: Callable[[], bool],
+        averages: Averages | None = None,
+    ) -> None:
         self._claims = claims
         self._attempts = claims.attempts
         self._settings = settings
         self._stopping = stopping
         self._database = self._attempts.engine.database
         self._performer = Performer(app, self._attempts, settings.max_payload, stopping)
-        self._pace = Pace(settings.batch_below)
+        names = [saga.name for saga in self._attempts.engine.catalog]
+        self._pace = Pace(settings.batch_below, averages, names)
+        self._warm: set[str] = set()
         self._batches: set[Batch] = set()
         self._may_share: dict[str, bool] = {}
 
@@ -99,6 +111,13 @@ class Executor:
         self._offer(take(rest, keep=fit), run.claim.queue, alone=not fit)
 
     def _offer(self, lanes: Sequence[Place], queue: str, *, alone: bool) -> None:
+        if not lanes:
+            return
+        try:
+            with self._database.link() as link:
+                work.offer_on(link, lanes)
+        except Unreachable as error:  # at worst some are sent twice
+            logger.debug("that %d lanes are offered on is not noted: %s", len(lanes), first_line(error))
         self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
 
     def relieve(self) -> None:
@@ -141,7 +160,13 @@ class Executor:
             else:
                 self._perform(run, batch, carrier)
         finally:
-            self._pace.note(run.saga.name, time.monotonic() - began)
+            self._note(run, time.monotonic() - began)
+
+    def _note(self, run: Run, seconds: float) -> None:
+        """Learn from an attempt; from the first one of a task in this process only where nothing is known: it is slow."""
+        if run.job.task in self._warm or self._pace.expected(run.saga.name) is None:
+            self._pace.note(run.saga.name, seconds)
+        self._warm.add(run.job.task)
 
     def _follow(self, run: Run, batch: Batch, advance: Callable[[], Run | None]) -> None:
         """Take what follows on a run into its batch, or let the run go if that fails."""

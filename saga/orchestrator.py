@@ -21,6 +21,7 @@ from saga.definition import Saga
 from saga.engine import Engine
 from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound
 from saga.handle import Handle
+from saga.pace import Averages
 from saga.publisher import Publisher
 from saga.relay import Relay
 from saga.starting import Duration, Order, Starter, order, tags_json
@@ -52,6 +53,7 @@ class Orchestrator:
         self._worker: Worker | None = None
         self._worker_lock = threading.Lock()
         self._shutdown = Shutdown()
+        self._averages = Averages()
         self._hooks: WorkerHooks | None = None
         if isinstance(sagas, (str, Saga)) or not isinstance(sagas, Iterable):
             raise DefinitionError(
@@ -308,7 +310,7 @@ class Orchestrator:
                 # One connection for each step that runs at a time, or each message would open another one.
                 self.database.keep(self._hooks.threads if self._hooks is not None else 1)
                 worker = Worker(self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
-                                kills_itself=kills_itself)  # fmt: skip
+                                kills_itself=kills_itself, averages=self._averages)  # fmt: skip
                 worker.start()
                 self._worker = worker
         return worker

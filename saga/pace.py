@@ -1,10 +1,59 @@
-"""Pace: how long the attempts of a saga usually take, learned as this process runs them."""
+"""Pace: how long the attempts of a saga usually take, learned by all processes of a pool together.
+
+A process of a pool may live for a few messages only. One that knew nothing at its start would offer on all but one of the
+lanes of each message, and every lane would take a process of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 
 _WEIGHT = 0.2
+_SLOTS = 1024
+_SLOT = 2
+"""Of eight bytes: whose average it is, and the average."""
+
+
+class Averages:
+    """Numbers by name, in memory that is shared with every process forked later.
+
+    Nothing is locked: where two processes write at once, one of the numbers is lost.
+    """
+
+    def __init__(self) -> None:
+        memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT * 8))
+        self._owners, self._numbers = memory.cast("Q"), memory.cast("d")
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def get(self, name: str) -> float | None:
+        """The number of that name, if there is one."""
+        mark, place = self._find(name)
+        return self._numbers[place + 1] if self._owners[place] == mark else None
+
+    def put(self, name: str, number: float) -> None:
+        """Set it; in place of another name's where there is no more room."""
+        mark, place = self._find(name)
+        self._numbers[place + 1] = number
+        self._owners[place] = mark
+
+    def _find(self, name: str) -> tuple[int, int]:
+        """The mark of a name, and the place that it has, or is to have."""
+        found = self._places.get(name)
+        if found is None or self._owners[found[1]] not in (0, found[0]):
+            mark = _mark(name)
+            found = self._places[name] = mark, self._search(mark)
+        return found
+
+    def _search(self, mark: int) -> int:
+        first = mark % _SLOTS
+        places = [(first + tries) % _SLOTS * _SLOT for tries in range(_SLOTS)]
+        return next((place for place in places if self._owners[place] in (0, mark)), places[0])
+
+
+def _mark(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little") or 1
 
 
 class Pace:
@@ -12,16 +61,20 @@ class Pace:
 
     Args:
         quick: the average below which a saga is quick.
+        averages: those that are known; by default none.
+        names: of the sagas to look among for quick ones; others are added when they are noted.
     """
 
-    def __init__(self, quick: float) -> None:
+    def __init__(self, quick: float, averages: Averages | None = None, names: Iterable[str] = ()) -> None:
         self._quick = quick
-        self._averages: dict[str, float] = {}
+        self._averages = Averages() if averages is None else averages
+        self._names = dict.fromkeys(names)
 
     def note(self, saga: str, seconds: float) -> None:
         """Take the time of one attempt into the average."""
-        known = self._averages.get(saga, seconds)
-        self._averages[saga] = known + _WEIGHT * (seconds - known)
+        known = self._averages.get(saga)
+        self._averages.put(saga, seconds if known is None else known + _WEIGHT * (seconds - known))
+        self._names[saga] = None
 
     def expected(self, saga: str) -> float | None:
         """Seconds that an attempt of this saga usually takes; ``None`` before the first."""
@@ -29,8 +82,9 @@ class Pace:
 
     def is_quick(self, saga: str) -> bool:
         """Whether attempts take so little that one can wait until others, too, are to be recorded."""
-        return self._averages.get(saga, self._quick) < self._quick
+        known = self._averages.get(saga)
+        return known is not None and known < self._quick
 
     def quick(self) -> Iterator[str]:
         """The sagas that are."""
-        return filter(self.is_quick, list(self._averages))
+        return filter(self.is_quick, list(self._names))

@@ -244,6 +244,27 @@ def owned_tokens(link: Link, worker: int) -> list[UUID]:
     return [row[0] for row in link.run("SELECT token FROM {s}.work WHERE worker = %(worker)s", {"worker": worker})]
 
 
+def offer_on(link: Link, lanes: Sequence[tuple[UUID, str]]) -> None:
+    """Note that the messages of free lanes are sent anew, by a worker that took them from the queue.
+
+    Else a ping that overtakes the new ones would prove these lost. Of what was sent a moment ago nobody asks yet.
+    """
+    link.run(
+        """
+        UPDATE {s}.work AS w SET sent = clock_timestamp()
+        FROM (
+            SELECT w.saga_id, w.lane
+            FROM json_to_recordset(%(lanes)s::json) AS r (saga uuid, lane text)
+            JOIN {s}.work AS w ON w.saga_id = r.saga AND w.lane = r.lane
+            WHERE w.worker IS NULL AND w.sent < clock_timestamp() - interval '0.25 s'
+            FOR UPDATE OF w SKIP LOCKED
+        ) AS offered
+        WHERE w.saga_id = offered.saga_id AND w.lane = offered.lane
+        """,
+        {"lanes": dumps([{"saga": str(saga_id), "lane": lane} for saga_id, lane in lanes])},
+    )
+
+
 def park(link: Link, saga_id: UUID, lane: str, problem: str) -> None:
     """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min."""
     link.run(

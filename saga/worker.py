@@ -20,6 +20,7 @@ from saga.config import Settings
 from saga.engine import Engine, Unreachable
 from saga.executor import Executor
 from saga.liveness import Liveness
+from saga.pace import Averages
 from saga.relay import Relay
 
 logger = logging.getLogger("saga")
@@ -52,11 +53,13 @@ class Worker:
     Args:
         shutdown: tells when no attempt may be begun any more.
         kills_itself: a step that holds the process past its timeout makes it end, for its pool to replace.
+        averages: what the processes of its pool know about the time that attempts take.
     """
 
     def __init__(
-        self, app: Celery, engine: Engine, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool
-    ) -> None:
+        self, app: Celery, engine: Engine, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool,
+        averages: Averages | None = None,
+    ) -> None:  # fmt: skip
         self.pid = os.getpid()
         self._engine = engine
         self._settings = settings
@@ -65,7 +68,7 @@ class Worker:
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
         self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
-        self.executor = Executor(app, Claims(self.attempts), settings, shutdown)
+        self.executor = Executor(app, Claims(self.attempts), settings, shutdown, averages)
         self._stopping = threading.Event()
         self._unrun: set[UUID] = set()
         self._reported: set[UUID] = set()

@@ -21,6 +21,7 @@ from saga.config import Settings
 from saga.database import Link
 from saga.due import Ping
 from saga.events import Paused
+from saga.executor import Executor
 from saga.liveness import Liveness, lock_class
 from saga.log import Addition
 from saga.outcome import Failure, Success
@@ -217,6 +218,21 @@ def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
         due.see_ping(link, first.queue, first.number)
     one.tick()
     assert lanes(sent) == []
+
+
+def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(bench: Bench) -> None:
+    one, sent = relay(bench)
+    handle, other = bench.start(), bench.start()
+    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
+    one.tick()
+    ping = sent[0]
+    assert isinstance(ping, Ping)
+    executor = Executor(bench.orchestrator.app, Claims(bench.worker()), bench.orchestrator.settings, never)
+    executor._offer([(handle.id, "main")], "celery", alone=True)
+    with bench.orchestrator.database.link() as link:
+        due.see_ping(link, ping.queue, ping.number)
+    one.tick()
+    assert [message.saga_id for message in sent if isinstance(message, Dispatch)] == [other.id]
 
 
 def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from datetime import timedelta
 from types import SimpleNamespace
@@ -10,10 +11,18 @@ from uuid import UUID
 
 import pytest
 
+from saga.errors import DatabaseNotReady
 from saga.executor import Executor, _of_different_sagas
-from saga.pace import Pace
+from saga.pace import Averages, Pace
 from saga.publisher import batches
 from saga.work import Dispatch
+
+
+class NoDatabase:
+    """One that does not answer; nothing is kept from being offered for it."""
+
+    def link(self) -> Any:
+        raise DatabaseNotReady("away")
 
 
 def lane(saga: int, name: str = "main", **options: Any) -> Dispatch:
@@ -53,6 +62,7 @@ def test_lanes_are_claimed_together_in_groups_of_different_sagas():
 def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float | None, kept: int):
     published: list[Dispatch] = []
     executor = object.__new__(Executor)
+    executor._database = NoDatabase()
     executor._pace = Pace(timedelta(milliseconds=3).total_seconds())
     executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
     if attempt is not None:
@@ -77,6 +87,26 @@ def test_a_pace_follows_what_it_sees():
     for _ in range(50):
         pace.note("x", 0.001)
     assert pace.is_quick("x")
+
+
+def test_a_process_that_is_forked_later_knows_the_pace_and_tells_its_own():
+    averages = Averages()
+    Pace(0.003, averages).note("known", 0.001)
+    child = os.fork()
+    if not child:
+        pace = Pace(0.003, averages, ["known", "new"])
+        known = list(pace.quick()) == ["known"]
+        pace.note("new", 0.002)
+        os._exit(not known)
+    assert os.waitpid(child, 0)[1] == 0
+    assert list(Pace(0.003, averages, ["known", "new"]).quick()) == ["known", "new"]
+
+
+def test_more_sagas_than_there_is_room_for_do_no_harm():
+    averages = Averages()
+    for number in range(3000):
+        averages.put(f"saga {number}", number)
+        assert averages.get(f"saga {number}") == number
 
 
 def test_no_saga_is_quick_where_sharing_is_turned_off():
