@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import select
+import socket
 import threading
 import weakref
 import zlib
@@ -63,10 +64,22 @@ class Liveness:
         return self._worker
 
     def stop(self) -> None:
-        """Let the lock go."""
+        """Let the lock go, at once: a pool replaces a process only when it has ended."""
         self._stopping.set()
+        self._wake()
         if self._watcher is not None:
             self._watcher.join(timeout=2 * _LOOK_EVERY)
+
+    def _wake(self) -> None:
+        """Have the watcher look up from its connection."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(connection.fileno())) as end,
+        ):
+            end.shutdown(socket.SHUT_RDWR)
 
     def _begin(self) -> int:
         connection = self._connect()

@@ -81,3 +81,14 @@ def test_sagas_that_cannot_afford_to_lose_an_attempt_share_no_batch(sharing: Wor
     finish_all(sharing, others)
     assert sharing.finish(handles[3]) == Status.COMPENSATED
     assert not any(isinstance(entry.event, AttemptLost) for handle in others for entry in handle.log())
+
+
+def test_a_pool_whose_processes_live_for_one_message_still_runs_the_sagas_of_a_message_together(sharing: World) -> None:
+    sharing.worker(concurrency=1, arguments=["--max-tasks-per-child=1"])
+    finish_all(sharing, sharing.orchestrator.start_many("sequence", [{"script": {}}]))
+    handles = sharing.orchestrator.start_many("sequence", [{"script": {}}] * 32)
+    finish_all(sharing, handles)
+    processes = {
+        entry.worker for handle in handles for entry in handle.log() if isinstance(entry.event, AttemptStarted)
+    }
+    assert len(processes) <= 4

@@ -146,6 +146,16 @@ def test_no_worker_is_declared_lost_soon_after_the_server_started(bench: Bench) 
     assert lanes(sent) == []
 
 
+def test_a_worker_that_stops_lets_its_lock_go_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saga.liveness._LOOK_EVERY", 10.0)
+    liveness = Liveness(bench.orchestrator.database, bench.orchestrator.settings)
+    liveness.worker()
+    began = time.monotonic()
+    liveness.stop()
+    assert time.monotonic() - began < 5
+    bench.until(lambda: not bench.sql("SELECT FROM pg_locks WHERE locktype = 'advisory'"), "the lock to be let go")
+
+
 def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(bench: Bench) -> None:
     one, sent = relay(bench)
     handle, worker = bench.start(), bench.worker()
