@@ -112,7 +112,7 @@ def questions(orchestrator: Orchestrator, sagas: int) -> dict[str, dict[str, Any
     }  # fmt: skip
 
 
-_STATUSES = ("running", "paused", "compensating", "completed", "compensated", "stuck")
+_STATUSES = ("running", "paused", "compensating", "completed", "compensated", "stuck", "abandoned")
 
 
 def _look(orchestrator: Orchestrator, question: str, given: dict[str, Any]) -> Look:

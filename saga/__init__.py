@@ -14,6 +14,7 @@ from saga.errors import (
     KeyBusy,
     KeyConflict,
     NotAllowed,
+    SagaAbandoned,
     SagaCompensated,
     SagaError,
     SagaNotFound,
@@ -27,6 +28,7 @@ from saga.orchestrator import Orchestrator
 from saga.retry import Retry
 from saga.signals import (
     compensation_started,
+    saga_abandoned,
     saga_compensated,
     saga_completed,
     saga_started,
@@ -56,6 +58,7 @@ __all__ = [
     "Parallel",
     "Retry",
     "Saga",
+    "SagaAbandoned",
     "SagaCompensated",
     "SagaError",
     "SagaNotFound",
@@ -72,6 +75,7 @@ __all__ = [
     "barrier",
     "compensation_started",
     "current",
+    "saga_abandoned",
     "saga_compensated",
     "saga_completed",
     "saga_started",

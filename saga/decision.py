@@ -39,7 +39,7 @@ def lanes_of(outline: Outline, state: State) -> Lanes:
         if _awaits_actions(state):
             for lane in outline.lanes.values():
                 _await_action(lanes, lane, state)
-        else:
+        elif not state.abandoned:
             _go_along(lanes, outline.main, state)
         state.lanes = lanes
     return state.lanes

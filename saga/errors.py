@@ -92,6 +92,30 @@ class SagaStuck(SagaError):
         return type(self), (self.saga_id, self.reason, self.cause)
 
 
+class SagaAbandoned(SagaError):
+    """An operator ended the saga without undoing more: it is neither completed nor compensated, and never will be.
+
+    Attributes:
+        saga_id: the saga's id.
+        reason: who abandoned it and why, and why it was not going on.
+        cause: the failure it was stuck on or was rolled back for, if there was one.
+        undos_owed: the steps that had an effect, or may have had one, and were not undone.
+    """
+
+    def __init__(
+        self, saga_id: object, reason: str | None, cause: Cause | None = None, undos_owed: tuple[str, ...] = ()
+    ) -> None:
+        left = f"; not undone: {', '.join(undos_owed)}" if undos_owed else ""
+        super().__init__(f"saga {saga_id} was {reason or 'abandoned'}{left}")
+        self.saga_id = saga_id
+        self.reason = reason
+        self.cause = cause
+        self.undos_owed = undos_owed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.saga_id, self.reason, self.cause, self.undos_owed)
+
+
 class AbandonedStep(SagaError):
     """An action came to a ``barrier`` after its own undo: it was given up long ago, and has no effect there."""
 

@@ -193,6 +193,13 @@ class StepSkipped(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned(Request):
+    """Ended without undoing more."""
+
+    kind = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlinePassed(Event):
     """The saga's own deadline came before its end."""
 
@@ -256,6 +263,7 @@ _KINDS: dict[str, tuple[type[Event], dict[str, Any]]] = {
         Resumed,
         RetryRequested,
         StepSkipped,
+        Abandoned,
         DeadlinePassed,
     )
 }

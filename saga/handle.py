@@ -15,8 +15,9 @@ from saga.binding import BindingError, problems_of
 from saga.codec import Unencodable, clean_text, decode, dumps, encode
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
-from saga.errors import InputError, NotAllowed, SagaCompensated, SagaNotFound, SagaStuck
+from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck
 from saga.events import (
+    Abandoned,
     CancelRequested,
     CompensateRequested,
     Entry,
@@ -142,6 +143,7 @@ class Handle:
             BindingError: a stored result does not fit the type its step declares today.
             SagaCompensated: it was rolled back.
             SagaStuck: it waits for an operator; it is not finished.
+            SagaAbandoned: an operator ended it without undoing more.
             TimeoutError: it was not finished in ``timeout`` seconds.
         """
         status = self.wait(timeout)
@@ -151,6 +153,8 @@ class Handle:
             raise SagaCompensated(self.id, state.reason, state.cause)
         if status is Status.STUCK:
             raise SagaStuck(self.id, state.problem, state.cause)
+        if status is Status.ABANDONED:
+            raise SagaAbandoned(self.id, state.reason, state.cause, state.undos_owed)
         return _typed(subject, state)
 
     def _subject(self) -> Subject:
@@ -241,6 +245,14 @@ class Handle:
         stored = None if is_undo else _result(subject, step, result, limit)
         lane, undo_later = subject.outline.steps[step].lane, undo and not is_undo
         self._request(StepSkipped(by, reason, lane, step, is_undo, stored, undo_later))
+
+    def abandon(self, reason: str | None = None, *, by: str | None = None) -> None:
+        """End it without undoing more. What runs comes to its end and changes nothing; the undos still owed stay listed.
+
+        Raises:
+            NotAllowed: it is finished.
+        """
+        self._request(Abandoned(by, reason))
 
     def _request(self, request: Request) -> State:
         request = replace(request, by=_words(request.by), reason=_words(request.reason))

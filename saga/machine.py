@@ -12,7 +12,8 @@ Rules
    stuck. After the pivot a failure is stuck: there is no way back.
 5. A rollback starts nothing new and first awaits every open action; a step that waits for its retry has failed. Then
    what is owed is undone in reverse: a lane from its end, a fork's branches side by side.
-6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck.
+6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck. An operator may abandon a saga
+   that is not finished: then nothing counts any more, and what is owed stays so.
 7. Entries of independent lanes commute; only the recorded reason tells which came first.
 
 Theory of operation
@@ -35,6 +36,7 @@ from saga.cause import Cause
 from saga.commands import Command
 from saga.errors import StepTimeout, WorkerLost
 from saga.events import (
+    Abandoned,
     AttemptEvent,
     AttemptFailed,
     AttemptInterrupted,
@@ -89,6 +91,12 @@ TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
     (StepStatus.UNKNOWN, "skipped"): StepStatus.SKIPPED,
     (StepStatus.FAILED, "skipped"): StepStatus.SKIPPED,
     (StepStatus.UNKNOWN, "cancelled in doubt"): StepStatus.ABORTED,
+    (_R, "abandoned"): StepStatus.UNKNOWN,
+    (_W, "abandoned"): StepStatus.UNKNOWN,
+    (_U, "abandoned"): StepStatus.UNKNOWN,
+    (_R, "abandoned, no effect"): StepStatus.ABORTED,
+    (_W, "abandoned, no effect"): StepStatus.ABORTED,
+    (_U, "abandoned, no effect"): StepStatus.ABORTED,
 }
 """Status and what happens, to the next status. A waiting track loses its hold that way; only
 after an interruption does an undecided one start again without its policy. Skips and requested retries reach ended tracks only where stuck."""
@@ -156,6 +164,8 @@ def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
 
 def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 - one branch for each kind of event
     event = entry.event
+    if state.abandoned:
+        return  # whatever comes is evidence
     if isinstance(event, AttemptEvent):
         if event.step in state.steps:
             _apply_attempt(outline, state, event, entry)
@@ -176,6 +186,8 @@ def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 
         _apply_retry(outline, state)
     elif isinstance(event, StepSkipped):
         _apply_skip(outline, state, event)
+    elif isinstance(event, Abandoned):
+        _apply_abandon(outline, state, event)
 
 
 def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
@@ -367,6 +379,32 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
     _set(outline, state, event.step, False, step)
     if outline.steps[event.step].pivot:
         state.past_pivot, state.cancel_reason = True, None
+
+
+def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
+    if state.status.terminal:
+        return
+    before = f"; before that: {state.reason}" if state.reason else ""
+    state.rollback_cause, state.abandon_reason = state.cause, _words("abandoned", event) + before
+    state.stuck_on.clear()
+    state.paused, state.cancel_reason, state.not_before, state.delay = False, None, None, None
+    for name, step in list(state.steps.items()):
+        if (step.status, "abandoned") in TRANSITIONS:
+            safe = step.certain and (step.status is not _R or outline.steps[name].transactional)
+            _set(outline, state, name, False, _left(step, "abandoned, no effect" if safe else "abandoned"))
+        if step.undo and (step.undo.status, "abandoned") in TRANSITIONS:
+            _set(outline, state, name, True, _left(step.undo, "abandoned"))
+        if not state.past_pivot:
+            _owe(outline, state, name)
+
+
+def _left(track: _T, trigger: str) -> _T:
+    """A track that nobody goes on with: of an attempt that runs, nobody will know how it ends."""
+    status = TRANSITIONS[track.status, trigger]
+    changes: dict[str, Any] = {"due": None, "wait": None, "held": False, "deadline": None}
+    if track.status is _R:
+        changes |= {"error": "it was abandoned while it ran", "error_type": None, "code": None, "details": None}
+    return _evolve(track, status=status, **changes)
 
 
 def _release_held(state: State) -> None:

@@ -252,7 +252,7 @@ class Orchestrator:
         """Sagas that match all that is given, newest first.
 
         Args:
-            status: one or several of ``running``, ``paused``, ``compensating``, ``completed``, ``compensated``, ``stuck``.
+            status: one or several of ``running``, ``paused``, ``compensating``, ``completed``, ``compensated``, ``stuck``, ``abandoned``.
             tags: a mapping or list that the saga's tags contain.
             since: started then or later; ``until``: started before.
             limit: how many.

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from saga.errors import NotAllowed
-from saga.events import CancelRequested, CompensateRequested, Paused, Request, Resumed, RetryRequested, StepSkipped
+from saga.events import (
+    Abandoned,
+    CancelRequested,
+    CompensateRequested,
+    Paused,
+    Request,
+    Resumed,
+    RetryRequested,
+    StepSkipped,
+)
 from saga.outline import Outline
 from saga.state import State, Status, StepStatus, Track
 
@@ -44,6 +53,9 @@ def _objection(outline: Outline, state: State, request: Request) -> str | None: 
             return "only a paused saga can be resumed"
     elif isinstance(request, RetryRequested):
         return _objection_to_retry(state)
+    elif isinstance(request, Abandoned):
+        if status.terminal:
+            return "only a saga that is not finished can be abandoned"
     elif isinstance(request, StepSkipped):
         return _objection_to_skip(outline, state, request)
     return None

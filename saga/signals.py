@@ -23,6 +23,7 @@ compensation_started = Signal(name="compensation_started", providing_args={"saga
 saga_completed = Signal(name="saga_completed", providing_args={"saga_id"})
 saga_compensated = Signal(name="saga_compensated", providing_args={"saga_id", "reason"})
 saga_stuck = Signal(name="saga_stuck", providing_args={"saga_id", "reason"})
+saga_abandoned = Signal(name="saga_abandoned", providing_args={"saga_id", "reason", "undos_owed"})
 
 
 def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State) -> None:
@@ -41,6 +42,8 @@ def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State
             _send(saga_compensated, saga, saga_id=saga_id, reason=after.reason)
         elif status is Status.STUCK:
             _send(saga_stuck, saga, saga_id=saga_id, reason=after.problem)
+        elif status is Status.ABANDONED:
+            _send(saga_abandoned, saga, saga_id=saga_id, reason=after.reason, undos_owed=after.undos_owed)
 
 
 def started(saga: str, saga_id: UUID) -> None:

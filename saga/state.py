@@ -21,11 +21,12 @@ class Status(StrEnum):
     COMPLETED = "completed"
     COMPENSATED = "compensated"
     STUCK = "stuck"
+    ABANDONED = "abandoned"
 
     @property
     def terminal(self) -> bool:
         """Whether nothing will happen any more, unless an operator asks for it."""
-        return self in (Status.COMPLETED, Status.COMPENSATED)
+        return self in (Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED)
 
 
 class StepStatus(StrEnum):
@@ -187,7 +188,8 @@ class State:
         input: the saga's input, as JSON.
         steps: step name to how far it has come; only steps of this saga, in the order of definition.
         rollback_reason: why it is rolled back.
-        rollback_cause: the failure it is rolled back for, if it was one.
+        rollback_cause: the failure it is rolled back for, or was stuck on when it was abandoned, if there was one.
+        abandon_reason: who ended it without undoing more, why, and why it was not going on; ``None`` if nobody did.
         stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
         skipped: the steps whose undo was done by hand.
         past_pivot: the pivot succeeded, so there is no way back.
@@ -220,11 +222,14 @@ class State:
     deadline_wait: float | None = None
     priority: int | None = None
     rollback_cause: Cause | None = None
+    abandon_reason: str | None = None
     lanes: Lanes | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> Status:
         """Where the saga stands."""
+        if self.abandoned:
+            return Status.ABANDONED
         if self.stuck_on:
             return Status.STUCK
         if self.rolling_back and not self.open and not self.owed:
@@ -234,6 +239,18 @@ class State:
         if self.paused:
             return Status.PAUSED
         return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether an operator ended it without undoing more."""
+        return self.abandon_reason is not None
+
+    @property
+    def undos_owed(self) -> tuple[str, ...]:
+        """The steps that owe an undo which is not done, in the order of definition: of an abandoned saga, what is left."""
+        return (
+            tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled) if self.owed else ()
+        )
 
     @property
     def problem(self) -> str | None:
@@ -249,8 +266,8 @@ class State:
 
     @property
     def reason(self) -> str | None:
-        """Why it is rolled back, else what it is stuck on."""
-        return self.rollback_reason or self.problem
+        """Why it was abandoned or is rolled back, else what it is stuck on."""
+        return self.abandon_reason or self.rollback_reason or self.problem
 
     def track(self, step: str, undo: bool) -> Track:
         """The track of a step's action or undo."""

@@ -93,7 +93,8 @@ instance = Table(
     Column("skewed", Boolean, Computed(_SKEWED, persisted=True)),
     CheckConstraint(f"status IN ({', '.join(repr(str(status)) for status in Status)})", name="instance_status_known"),
     CheckConstraint(
-        "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated'))", name="instance_finished_when_terminal"
+        "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated', 'abandoned'))",
+        name="instance_finished_when_terminal",
     ),
     Index("instance_key_name", "key", "name", unique=True, postgresql_where=text("key IS NOT NULL")),
     # Most sagas are completed; the others are what one looks for. Those that run have rows in ``work``.

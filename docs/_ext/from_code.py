@@ -35,6 +35,8 @@ TRIGGERS: Mapping[str, str] = {
     "rollback, no effect": "the same, and no attempt can have had an effect",
     "retry requested": "an operator gave it a fresh budget",
     "skipped": "an operator says that it was done by hand",
+    "abandoned": "an operator abandons the saga: nobody will know whether it had its effect",
+    "abandoned, no effect": "the same, and no attempt can have had an effect",
     "cancelled in doubt": "an operator cancels a pivot that is in doubt: it did not happen",
 }
 GIVEN_UP = "the worker that was sleeping through the wait gave it up, or is gone; the due time stays"
@@ -45,6 +47,7 @@ STATUSES: Mapping[Status, str] = {
     Status.COMPLETED: "Every step is done. It can still be compensated, if it has no pivot.",
     Status.COMPENSATED: "It was rolled back, and no undo is owed.",
     Status.STUCK: "It cannot go on without an operator. It is not finished.",
+    Status.ABANDONED: "An operator ended it without undoing more. What it still owes is listed, and nobody undoes it.",
 }
 WORDS: Mapping[str, str] = {
     "input": "the whole input, as its declared type",

@@ -21,6 +21,7 @@ _STYLES = {
     "completed": "green",
     "compensated": "blue",
     "stuck": "bold red",
+    "abandoned": "red",
     "succeeded": "green",
     "waiting": "yellow",
     "undecided": "yellow",

@@ -1,4 +1,4 @@
-"""``retry``, ``cancel``, ``compensate``, ``pause``, ``resume`` and ``skip``: what an operator can do, on the record."""
+"""``retry``, ``cancel``, ``compensate``, ``pause``, ``resume``, ``abandon`` and ``skip``: what an operator can do, on the record."""
 
 from __future__ import annotations
 
@@ -142,6 +142,10 @@ def _resume(handle: Handle, order: Order) -> None:
     handle.resume(order.reason, by=order.by)
 
 
+def _abandon(handle: Handle, order: Order) -> None:
+    handle.abandon(order.reason, by=order.by)
+
+
 _EITHER = "Takes one ID, or a filter; a filter shows what it would do until --yes is added."
 
 retry_command = _command(Action("retry", [Status.STUCK], _retry, f"""\
@@ -168,6 +172,13 @@ resume_command = _command(Action("resume", [Status.PAUSED], _resume, f"""\
 Go on after a pause.
 
 {_EITHER}"""))  # fmt: skip
+
+
+abandon_command = _command(Action("abandon", [Status.STUCK], _abandon, f"""\
+End sagas without undoing more; what they still owe stays listed.
+
+They are then neither completed nor compensated, for good. {_EITHER} A filter looks at stuck sagas unless it says
+--status."""))  # fmt: skip
 
 
 @click.command("skip")

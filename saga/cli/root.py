@@ -25,6 +25,7 @@ SECTIONS = {
         "compensate": "repair",
         "pause": "repair",
         "resume": "repair",
+        "abandon": "repair",
     },
     "Keep": {"db": "db", "doctor": "doctor"},
 }

@@ -39,6 +39,7 @@ def state_json(saga_id: UUID, state: State) -> dict[str, Any]:
         "cause": state.cause and asdict(state.cause),
         "input": state.input,
         "skipped": list(state.skipped),
+        "undos_owed": list(state.undos_owed),
         "steps": {name: step_json(step) for name, step in state.steps.items()},
     }
 

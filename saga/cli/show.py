@@ -59,6 +59,7 @@ def _about(header: Header, state: State, lanes: Sequence[OpenLane]) -> list[tupl
         ("started", f"{moment(header.started_at)}, {age(header.started_at)} ago"),
         ("finished", moment(header.finished_at)),
         ("undone by hand", ", ".join(state.skipped)),
+        ("not undone", ", ".join(state.undos_owed) if state.status.terminal else None),
     ]
     return [(name, value) for name, value in rows if value]
 

@@ -14,7 +14,7 @@ import click
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json
 from saga.cli.types import json_object, key_text, seconds, tags_of
-from saga.errors import SagaCompensated, SagaStuck
+from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
 from saga.handle import Handle
 from saga.state import State, Status
 
@@ -63,6 +63,8 @@ def _print_end(handle: Handle, state: State, waited: float) -> None:
         raise SagaCompensated(handle.id, state.reason, state.cause)
     if state.status is Status.STUCK:
         raise SagaStuck(handle.id, state.problem, state.cause)
+    if state.status is Status.ABANDONED:
+        raise SagaAbandoned(handle.id, state.reason, state.cause, state.undos_owed)
     if state.status is not Status.COMPLETED:
         raise TimeoutError(f"saga {handle.id} is {state.status} after {waited:g} s")
     click.echo(json.dumps(state.results(), indent=2, ensure_ascii=False))

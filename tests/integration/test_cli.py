@@ -370,7 +370,7 @@ def test_replay_stops_where_it_is_told(run: Run, orchestrator: Orchestrator) -> 
 
     assert (early["seq"], early["status"]) == (3, "running")
     assert (last["status"], last["reason"]) == ("compensated", "payment: card declined")
-    assert set(last) == {"id", "seq", "status", "reason", "cause", "input", "skipped", "steps"}
+    assert set(last) == {"id", "seq", "status", "reason", "cause", "input", "skipped", "undos_owed", "steps"}
 
 
 # --- repairing --------------------------------------------------------------------------------------------------------
@@ -411,6 +411,23 @@ def test_skip_settles_a_stuck_step_with_a_result(run: Run, orchestrator: Orchest
     assert (wrong.exit_code, right.exit_code) == (1, 0)
     assert "does not fit" in wrong.stderr
     assert handle.result(timeout=5)["ship"] is True
+
+
+def test_abandon_ends_a_stuck_saga_and_show_lists_what_is_not_undone(run: Run, orchestrator: Orchestrator) -> None:
+    handle = _start(orchestrator, *UNDO_STUCK, key="o-9")
+
+    assert run("abandon", handle.id, "--reason", "written off", "--by", "ann").stdout == f"{handle.id} is abandoned\n"
+
+    text, shown = run("show", handle.id).stdout, _json(run("show", handle.id, "--json"))
+    assert "not undone  reservation" in text
+    assert (shown["status"], shown["undos_owed"], shown["work"]) == ("abandoned", ["reservation"], [])
+    assert [saga["id"] for saga in _json(run("list", "--status", "abandoned", "--json"))["sagas"]] == [str(handle.id)]
+    again = run("abandon", handle.id)
+    assert (again.exit_code, "is abandoned: only a saga that is not finished" in again.stderr) == (1, True)
+    waited = run("start", "order", '{"sku": "A1"}', "--key", "o-9", "--wait", "5")
+    assert (waited.exit_code, "not undone: reservation" in waited.stderr) == (1, True)
+    rebuilt = run("check", "--rebuild")
+    assert (rebuilt.exit_code, handle.status) == (0, "abandoned")
 
 
 def test_what_is_not_allowed_is_refused(run: Run, orchestrator: Orchestrator) -> None:

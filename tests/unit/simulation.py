@@ -19,6 +19,7 @@ from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.definition import Parallel, Saga, Step
 from saga.errors import NotAllowed
 from saga.events import (
+    Abandoned,
     AttemptEvent,
     AttemptFailed,
     AttemptInterrupted,
@@ -257,6 +258,8 @@ class World:
         ]
         if self.tape.flip():
             requests.append(CancelRequested("ann", "changed my mind"))
+        if self.tape.flip() and self.tape.flip():
+            requests.append(Abandoned("ann", "nobody will undo this"))
         allowed = [request for request in requests if self.allows(request)]
         if allowed:
             self.append(self.tape.pick(allowed), worker=None)

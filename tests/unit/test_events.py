@@ -13,6 +13,7 @@ from saga.errors import CorruptLog
 from saga.events import (
     FORMAT,
     KINDS,
+    Abandoned,
     AttemptFailed,
     AttemptInterrupted,
     AttemptLost,
@@ -74,6 +75,8 @@ EVENTS: list[Event] = [
     RetryRequested("ann", "fixed"),
     StepSkipped("ann", "by hand", "main/pay", "pay", True, None, False),
     StepSkipped("ann", "by hand", "main/pay", "pay", False, {"id": 1}, True),
+    Abandoned("ann", "the bank is closed"),
+    Abandoned(),
     DeadlinePassed(),
 ]
 
@@ -99,6 +102,7 @@ def test_every_kind_is_tried():
 
 def test_kinds_are_in_the_past_tense_and_tell_an_undo_from_an_action():
     assert KINDS == (
+        "abandoned",
         "attempt_interrupted",
         "attempt_lost",
         "attempt_timed_out",

@@ -12,6 +12,7 @@ import pytest
 from saga.commands import AskPolicy, KeepWatch, RunStep, Wait
 from saga.errors import NotAllowed
 from saga.events import (
+    Abandoned,
     AttemptFailed,
     AttemptInterrupted,
     AttemptLost,
@@ -139,6 +140,10 @@ def _skip(log: Log, undo: bool) -> None:
     log.skip("target", undo=undo)
 
 
+def _abandon(log: Log, undo: bool) -> None:
+    log.ask(Abandoned("ann", "enough"))
+
+
 PLAIN = ["first", "target", "last"]
 TRANSACTIONAL = ["first", step("target", transactional=True), "last"]
 AFTER_PIVOT = ["first", pivot(), step("target", undo=False), step("last", undo=False)]
@@ -174,9 +179,22 @@ SCENES: dict[tuple[StepStatus, str], tuple[list[Any], Act, Act]] = {
     (UNKNOWN, "skipped"): (AFTER_PIVOT, _unknown, _skip),
     (FAILED, "skipped"): (PLAIN, _failed, _skip),
     (UNKNOWN, "cancelled in doubt"): (PIVOT, _unknown, _cancel),
+    (RUNNING, "abandoned"): (PLAIN, _running, _abandon),
+    (WAITING, "abandoned"): (PLAIN, _waiting, _abandon),
+    (UNDECIDED, "abandoned"): (PLAIN, _undecided, _abandon),
+    (RUNNING, "abandoned, no effect"): (TRANSACTIONAL, _running, _abandon),
+    (WAITING, "abandoned, no effect"): (PLAIN, _waiting_unharmed, _abandon),
+    (UNDECIDED, "abandoned, no effect"): (TRANSACTIONAL, _undecided, _abandon),
 }
 
-_OF_ACTIONS_ONLY = {"aborted", "unknown", "rollback", "rollback, no effect", "cancelled in doubt"}
+_OF_ACTIONS_ONLY = {
+    "aborted",
+    "unknown",
+    "rollback",
+    "rollback, no effect",
+    "cancelled in doubt",
+    "abandoned, no effect",
+}
 
 
 def _rows(undo: bool) -> list[tuple[StepStatus, str]]:
@@ -1170,6 +1188,61 @@ def test_a_skip_settles_once():
     assert log.state.owed == 0
 
 
+# --- abandon ----------------------------------------------------------------------------------------------------------
+
+
+def abandoned(log: Log) -> Log:
+    return log.ask(Abandoned("ann", "the bank is closed"))
+
+
+def test_an_abandoned_rollback_lists_the_undos_that_are_still_owed():
+    log = Log("a", "b", "c").did("a", "b").broke("c", effect=False).undid("b")
+    log.started("a", undo=True).failed("a", undo=True)
+    abandoned(log)
+    assert (log.status, log.todo()) == (Status.ABANDONED, [])
+    assert log.state.undos_owed == ("a",)
+    assert log.state.reason == "abandoned by ann: the bank is closed; before that: c: it broke"
+    assert log.track("a", undo=True).status is FAILED
+
+
+def test_a_saga_abandoned_on_its_way_forward_lists_what_it_has_done():
+    log = abandoned(Log("a", step("b", undo=False), fork("c", "d"), "e").did("a", "b", "c").started("d"))
+    assert log.state.undos_owed == ("a", "c", "d")
+    assert (log.track("d").status, log.track("d").error) == (UNKNOWN, "it was abandoned while it ran")
+    assert log.state.reason == "abandoned by ann: the bank is closed"
+
+
+def test_past_the_pivot_nothing_was_owed_and_nothing_is():
+    log = abandoned(Log("a", pivot(), step("mail", undo=False)).did("a", "pay").broke("mail"))
+    assert log.state.undos_owed == ()
+    assert log.state.reason == "abandoned by ann: the bank is closed; before that: mail: it broke"
+    assert log.state.problem is None
+
+
+def test_what_comes_after_the_end_of_an_abandoned_saga_changes_nothing():
+    log = abandoned(Log("a", fork("b", "c")).did("a").started("b").cancel())
+    before = log.state
+    log.append(AttemptSucceeded("main/b", "b", 1, result=1)).append(AttemptStarted("main/c", "c", 1))
+    log.append(RetryRequested()).append(CompensateRequested()).append(DeadlinePassed()).append(Abandoned("bob"))
+    assert log.state == replace(before, seq=log.state.seq, at=log.state.at)
+
+
+def test_only_a_saga_that_is_not_finished_can_be_abandoned():
+    for log in (Log("a").did("a"), Log("a").broke("a", effect=False), abandoned(Log("a"))):
+        assert objection(log, Abandoned()) == (
+            f"saga place_order[1] is {log.status}: only a saga that is not finished can be abandoned"
+        )
+    for log in (Log("a"), Log("a").pause(), Log("a").started("a"), Log("a", pivot()).did("a").broke("pay")):
+        assert allowed(log, Abandoned())
+
+
+@pytest.mark.parametrize(
+    "request_", [CancelRequested(), CompensateRequested(), Paused(), Resumed(), RetryRequested()], ids=repr
+)
+def test_nothing_can_be_asked_of_an_abandoned_saga(request_: Request):
+    assert "is abandoned: " in objection(abandoned(Log("a", "b").started("a").will_retry("a")), request_)
+
+
 # --- the saga's own deadline ------------------------------------------------------------------------------------------
 
 
@@ -1258,8 +1331,9 @@ def test_a_saga_is_compensated_only_when_nothing_is_owed_or_open():
     assert log.status is Status.COMPENSATED
 
 
-def test_only_completed_and_compensated_are_terminal():
-    assert [status for status in Status if status.terminal] == [Status.COMPLETED, Status.COMPENSATED]
+def test_only_completed_compensated_and_abandoned_are_terminal():
+    ends = [Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED]
+    assert [status for status in Status if status.terminal] == ends
 
 
 def test_an_undo_that_nobody_owes_does_not_start():

@@ -13,6 +13,7 @@ from hypothesis import given
 from saga.commands import AskPolicy, KeepWatch, RunStep
 from saga.events import (
     FORMAT,
+    Abandoned,
     AttemptEvent,
     AttemptFailed,
     AttemptInterrupted,
@@ -90,9 +91,10 @@ class Account:
 
 
 @given(sagas(), tapes)
-def test_a_saga_always_ends_completed_or_compensated_once_operators_settle_what_is_stuck(saga, tape):
+def test_a_saga_always_ends_completed_or_compensated_once_operators_settle_what_is_stuck_or_is_abandoned(saga, tape):
     world = finished(saga, tape)
-    assert world.state.status in (Status.COMPLETED, Status.COMPENSATED)
+    asked = any(isinstance(entry.event, Abandoned) for entry in world.entries)
+    assert world.state.status in ((Status.ABANDONED,) if asked else (Status.COMPLETED, Status.COMPENSATED))
     assert world.commands == ()
 
 
@@ -100,7 +102,7 @@ def test_a_saga_always_ends_completed_or_compensated_once_operators_settle_what_
 def test_a_saga_that_needs_nobody_is_never_left_without_a_command(saga, tape):
     def watch(world, entry, before, after):
         goes_on = [command for command in decide(saga, after) if not isinstance(command, KeepWatch)]
-        assert goes_on or after.status in (Status.COMPLETED, Status.COMPENSATED, Status.STUCK, Status.PAUSED)
+        assert goes_on or after.status.terminal or after.status in (Status.STUCK, Status.PAUSED)
 
     finished(saga, tape, watch)
 
@@ -182,7 +184,7 @@ def test_an_attempt_that_ends_without_a_word_is_undecided_until_someone_who_clai
                 assert was.ended == "interrupted"
                 assert isinstance(event, AttemptStarted)
             elif was.status is UNDECIDED and now.status is not UNDECIDED:
-                assert isinstance(event, (AttemptFailed, RetryRequested))
+                assert isinstance(event, (AttemptFailed, RetryRequested, Abandoned))
 
     finished(saga, tape, watch)
 
@@ -218,7 +220,7 @@ def test_a_saga_past_its_pivot_never_rolls_back(saga, tape):
         assert not (after.past_pivot and after.rolling_back)
         if before.past_pivot:
             assert after.past_pivot
-            assert after.status in (Status.RUNNING, Status.PAUSED, Status.STUCK, Status.COMPLETED)
+            assert after.status in (Status.RUNNING, Status.PAUSED, Status.STUCK, Status.COMPLETED, Status.ABANDONED)
             assert after.cancel_reason is None
 
     finished(saga, tape, watch)
@@ -252,6 +254,28 @@ def test_a_saga_is_never_compensated_with_an_undo_owed_nor_completed_with_a_step
             assert done == len(after.steps)
             assert not opened
         assert (after.status is Status.STUCK) == bool(after.stuck_on)
+
+    finished(saga, tape, watch)
+
+
+@given(sagas(), tapes)
+def test_an_abandoned_saga_lists_every_undo_that_it_owes_and_nothing_changes_it_any_more(saga, tape):
+    def watch(world, entry, before, after):
+        assert (after.status is Status.ABANDONED) == after.abandoned
+        if before.abandoned:
+            assert after == replace(before, seq=entry.seq, at=entry.at)
+        elif after.abandoned:
+            account = Account(world)
+            owed = [
+                name for name, step in saga.outline.steps.items() if step.compensate and owes(account, before, name)
+            ]
+            assert list(after.undos_owed) == ([] if before.past_pivot else owed)
+            assert not decide(saga, after)
+            assert not open_actions(after)
+
+    def owes(account, before, name):
+        running = before.steps[name].status is StepStatus.RUNNING and not saga.outline.steps[name].transactional
+        return (running or account.may_have_happened(name)) and not account.settled(name, undo=True)
 
     finished(saga, tape, watch)
 
