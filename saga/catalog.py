@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from saga.codec import dumps
 from saga.definition import Saga
 from saga.errors import DefinitionError, UnknownSaga
 from saga.outline import StepOutline
+
+logger = logging.getLogger("saga")
 
 _KEPT = 1000
 
@@ -73,14 +76,35 @@ class Catalog:
         return self._by_fingerprint.get(fingerprint)
 
     def queue(self, saga: Saga | None, step: str, undo: bool) -> str:
-        """The queue on which a step's action or undo runs."""
+        """The queue on which a step's action or undo runs; the default one while its router fails: no result waits for that."""
         if saga is None or not step:
             return self._route("")
+        try:
+            return self._routed(saga, step, undo)
+        except DefinitionError as error:
+            logger.error("%s; meanwhile it goes to the default queue", error)
+            return self._route("")
+
+    def check_routes(self, saga: Saga) -> None:
+        """Find the queue of every action and undo.
+
+        Raises:
+            DefinitionError: a router fails; the text names saga, step and router.
+        """
+        for undo, jobs in ((False, saga.actions), (True, saga.undos)):
+            for step in jobs:
+                self._routed(saga, step, undo)
+
+    def _routed(self, saga: Saga, step: str, undo: bool) -> str:
         key = (saga.name, step, undo)
         found = self._queues.get(key)
         if found is None:
             job = saga.job(step, undo)
-            found = self._queues[key] = job.queue or self._route(job.task)
+            try:
+                found = self._queues[key] = job.queue or self._route(job.task)
+            except DefinitionError as error:
+                what = "undo of " if undo else ""
+                raise DefinitionError(f"saga {saga.name!r}, {what}step {step!r}: {error}") from error
         return found
 
     def limits(self, lanes: Iterable[str], sagas: Iterable[str] | None = None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -18,12 +19,14 @@ from saga.codec import clean_text
 from saga.config import Settings
 from saga.database import Database, clear_errors
 from saga.definition import Saga
+from saga.discovery import Discovery
 from saga.engine import Engine
-from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound
+from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga
 from saga.handle import Handle
 from saga.pace import Averages
 from saga.publisher import Publisher
 from saga.relay import Relay
+from saga.routing import Routing
 from saga.starting import Duration, Order, Starter, order, tags_json
 from saga.state import Status
 from saga.tasks import WorkerHooks, register_tasks
@@ -49,7 +52,8 @@ class Orchestrator:
     ) -> None:
         self._app: Celery | None = None
         self._given = {"database_url": database_url}
-        self._catalog = Catalog(self._route)
+        self._catalog = Catalog(Routing(lambda: self.app, lambda: self.settings.queue).queue)
+        self._discovery = Discovery(lambda: self._app, self.register)
         self._worker: Worker | None = None
         self._worker_lock = threading.Lock()
         self._shutdown = Shutdown()
@@ -79,6 +83,7 @@ class Orchestrator:
             return
         self._app = app
         setattr(app, _ATTRIBUTE, self)
+        self._discovery.follow(app)
         register_tasks(app, self._process_worker, self._see_ping)
         self._hooks = WorkerHooks(app, self._shutdown, self._start_worker, self._stop_worker)
 
@@ -90,6 +95,22 @@ class Orchestrator:
         """
         self._catalog.add(saga)
         return saga
+
+    def autodiscover_sagas(
+        self, packages: Iterable[str] | Callable[[], Iterable[str]] | None = None, related_name: str = "sagas",
+        force: bool = False,
+    ) -> None:  # fmt: skip
+        """Register the sagas of each package's module ``sagas``, as Celery's ``autodiscover_tasks`` does with tasks.
+
+        It happens when the app imports its modules: a worker or the command line as it starts, another process when it
+        first starts a saga that it does not know.
+
+        Args:
+            packages: names of packages, or a function that returns them; Django's installed apps if not said.
+            related_name: the module's name in its package; a package without one is passed over.
+            force: at once.
+        """
+        self._discovery.discover(packages, related_name, now=force)
 
     @classmethod
     def of(cls, app: Celery) -> Orchestrator:
@@ -179,7 +200,7 @@ class Orchestrator:
                 part of its transaction.
 
         Raises:
-            UnknownSaga: no definition of that name is registered.
+            UnknownSaga: no definition of that name is registered, even after the app's modules were imported.
             InputError: the input or another argument does not fit; the text names it.
             KeyConflict: the key belongs to a saga with another input.
             KeyBusy: a transaction that is still open holds the key.
@@ -222,8 +243,20 @@ class Orchestrator:
 
     def _order(self, saga: Saga | str, input: Any, key: str | None, tags: Any, delay: Duration, deadline: Duration,
                priority: int | None) -> Order:  # fmt: skip
-        definition = self._catalog.named(saga)
+        definition = self._known(saga)
         return order(definition, input, key, tags, delay, deadline, priority, self.settings.max_payload)
+
+    def _known(self, saga: Saga | str) -> Saga:
+        """A registered definition; the app's modules are imported if it takes that to know it."""
+        if not isinstance(saga, (Saga, str)):
+            return self._catalog.named(saga)
+        with contextlib.suppress(UnknownSaga):
+            return self._catalog.named(saga)
+        self._discovery.import_modules()
+        try:
+            return self._catalog.named(saga)
+        except UnknownSaga as error:
+            raise UnknownSaga(f"{error}. Imported are the modules: {self._discovery}") from None
 
     # --- finding ------------------------------------------------------------------------------------------------------
 
@@ -330,16 +363,6 @@ class Orchestrator:
     def _see_ping(self, queue: str, number: int) -> None:
         with self.database.link() as link:
             due.see_ping(link, queue, number)
-
-    def _route(self, task_name: str) -> str:
-        """The queue of a task, as Celery would choose it."""
-        app = self.app
-        task = app.tasks.get(task_name)
-        if task is not None and getattr(task, "queue", None):
-            return str(getattr(task.queue, "name", task.queue))
-        route = app.amqp.router.lookup_route(task_name) if task_name else None
-        queue = (route or {}).get("queue") or self.settings.queue or app.conf.task_default_queue
-        return str(getattr(queue, "name", queue))
 
 
 def _statuses(status: Any) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery
+from celery.app.routes import Router
 from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
@@ -136,11 +137,19 @@ class Publisher:
 
     def _send(self, producer: Any, task: str, args: list[Any], queue_name: str, priority: int | None) -> None:
         options: dict[str, Any] = {} if priority is None else {"priority": priority}
+        # As the app's own messages are, so that they are accepted wherever those are, and signed if those are.
+        options["serializer"] = self._app.conf.task_serializer
         self._app.send_task(
-            task, args, producer=producer, queue=queue_name, serializer="json", ignore_result=True, retry=False,
+            task, args, producer=producer, queue=queue_name, router=self._router, ignore_result=True, retry=False,
             task_id=str(uuid4()), add_to_parent=False, time_limit=None, soft_time_limit=None, expires=None,
             argsrepr="ids", kwargsrepr="{}", **options,
         )  # fmt: skip
+
+    @property
+    def _router(self) -> Router:
+        """The queue is settled: the routes of the app's tasks are not asked, which know nothing of carriers."""
+        amqp = self._app.amqp
+        return Router((), amqp.queues, amqp.router.create_missing, app=self._app)
 
     def _report(self, error: Exception) -> None:
         if isinstance(error, ValueError):

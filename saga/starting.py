@@ -254,9 +254,14 @@ class Starter:
         return found
 
     def _register(self, orders: Sequence[Order]) -> None:
-        """Store the definitions; not in a caller's transaction, which may be rolled back."""
+        """Store the definitions; not in a caller's transaction, which may be rolled back.
+
+        Raises:
+            DefinitionError: a router of the app fails for one of their tasks.
+        """
         for saga in {order.saga.name: order.saga for order in orders}.values():
             if saga.outline.fingerprint not in self._registered:
+                self._engine.catalog.check_routes(saga)
                 with self._engine.database.link() as link:
                     log.register(link, saga.outline)
                 self._registered.add(saga.outline.fingerprint)

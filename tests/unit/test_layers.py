@@ -20,7 +20,7 @@ LAYERS = [
     "database tables log work due schema plan barriers transaction",
     "engine run judgement batch attempts claims pace",
     "step_task performer executor liveness relay worker waiter handle starting publisher audit graph",
-    "tasks orchestrator",
+    "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
     "cli __init__ __main__",
 ]
