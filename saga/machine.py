@@ -22,33 +22,26 @@ A step goes through ``pending``, ``running`` and an end, with ``waiting`` betwee
 without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
 the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
 ``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
-commands, and why an entry moves few lanes, is told in ``decision``.
+commands, and why an entry moves few lanes, is told in ``decision``; the table, and what a track keeps, are in ``tracks``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from datetime import datetime
+from typing import Protocol
 
 from saga import decision
 from saga.cause import Cause
 from saga.commands import Command
-from saga.errors import StepTimeout, WorkerLost
 from saga.events import (
     Abandoned,
     AttemptEvent,
-    AttemptFailed,
-    AttemptInterrupted,
-    AttemptLost,
     AttemptStarted,
-    AttemptSucceeded,
-    AttemptTimedOut,
     CancelRequested,
     CompensateRequested,
     DeadlinePassed,
     Entry,
-    Event,
     Paused,
     Request,
     Resumed,
@@ -58,50 +51,7 @@ from saga.events import (
 )
 from saga.outline import Outline, StepOutline
 from saga.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
-
-_P, _R, _W, _U = StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.UNDECIDED
-
-TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
-    (_P, "started"): _R,
-    (_W, "started"): _R,
-    (_R, "succeeded"): StepStatus.SUCCEEDED,
-    (_R, "retry"): _W,
-    (_R, "aborted"): StepStatus.ABORTED,
-    (_R, "unknown"): StepStatus.UNKNOWN,
-    (_R, "failed"): StepStatus.FAILED,
-    (_R, "timed out"): _U,
-    (_R, "lost"): _U,
-    (_R, "interrupted"): _U,
-    (_U, "started"): _R,
-    (_U, "retry"): _W,
-    (_U, "aborted"): StepStatus.ABORTED,
-    (_U, "unknown"): StepStatus.UNKNOWN,
-    (_U, "failed"): StepStatus.FAILED,
-    (_W, "lost"): _W,
-    (_W, "timed out"): _W,
-    (_W, "interrupted"): _W,
-    (_W, "rollback"): StepStatus.UNKNOWN,
-    (_W, "rollback, no effect"): StepStatus.ABORTED,
-    (_W, "retry requested"): _W,
-    (_U, "retry requested"): _W,
-    (StepStatus.ABORTED, "retry requested"): _W,
-    (StepStatus.UNKNOWN, "retry requested"): _W,
-    (StepStatus.FAILED, "retry requested"): _W,
-    (StepStatus.ABORTED, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.UNKNOWN, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.FAILED, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.UNKNOWN, "cancelled in doubt"): StepStatus.ABORTED,
-    (_R, "abandoned"): StepStatus.UNKNOWN,
-    (_W, "abandoned"): StepStatus.UNKNOWN,
-    (_U, "abandoned"): StepStatus.UNKNOWN,
-    (_R, "abandoned, no effect"): StepStatus.ABORTED,
-    (_W, "abandoned, no effect"): StepStatus.ABORTED,
-    (_U, "abandoned, no effect"): StepStatus.ABORTED,
-}
-"""Status and what happens, to the next status. A waiting track loses its hold that way; only
-after an interruption does an undecided one start again without its policy. Skips and requested retries reach ended tracks only where stuck."""
-
-_T = TypeVar("_T", bound=Track)
+from saga.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, moment, trigger
 
 
 class Defined(Protocol):
@@ -194,93 +144,24 @@ def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
     if state.seq:
         return
     state.input, state.priority = event.input, event.priority
-    state.not_before, state.delay = _moment(at, event.delay)
-    state.deadline, state.deadline_wait = _moment(at, event.deadline)
+    state.not_before, state.delay = moment(at, event.delay)
+    state.deadline, state.deadline_wait = moment(at, event.deadline)
 
 
 def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: Entry) -> None:
     if event.undo and state.steps[event.step].undo is None:
         return  # an undo that nobody owes
     track = state.track(event.step, event.undo)
-    status = TRANSITIONS.get((track.status, _trigger(event)))
-    if status is None or not _concerns(track, event):
+    status = TRANSITIONS.get((track.status, trigger(event)))
+    if status is None or not concerns(track, event):
         return
-    _set(outline, state, event.step, event.undo, _follow(outline, track, status, event, entry))
+    _set(outline, state, event.step, event.undo, followed(outline, track, status, event, entry))
     if isinstance(event, AttemptStarted):
         state.not_before = state.delay = None
     elif event.undo:
         _after_undo(state, event.step, status)
     else:
         _after_action(outline, state, event.step, status)
-
-
-_TRIGGERS: dict[type[Event], str] = {
-    AttemptStarted: "started",
-    AttemptSucceeded: "succeeded",
-    AttemptTimedOut: "timed out",
-    AttemptLost: "lost",
-    AttemptInterrupted: "interrupted",
-}
-
-
-def _trigger(event: AttemptEvent) -> str:
-    return event.outcome if isinstance(event, AttemptFailed) else _TRIGGERS.get(type(event), "")
-
-
-def _concerns(track: Track, event: AttemptEvent) -> bool:
-    """Whether the event is about the attempt that the track stands at."""
-    if isinstance(event, AttemptStarted):
-        after_interruption = track.status is not StepStatus.UNDECIDED or track.ended == "interrupted"
-        return event.attempt == track.attempts + 1 and after_interruption
-    if track.status is StepStatus.WAITING and not track.held:
-        return False
-    return event.attempt == track.attempts
-
-
-def _follow(outline: Outline, track: _T, status: StepStatus, event: AttemptEvent, entry: Entry) -> _T:
-    at = entry.at
-    if isinstance(event, AttemptStarted):
-        deadline = _moment(at, event.timeout)[0]
-        return _evolve(track, status=status, attempts=event.attempt, deadline=deadline, began=track.began or at,
-                       due=None, wait=None, held=False, worker=entry.worker)  # fmt: skip
-    if isinstance(event, AttemptSucceeded):
-        return _evolve(track, status=status, result=event.result, deadline=None, worker=None)
-    safe = outline.steps[event.step].transactional and not event.undo
-    if isinstance(event, AttemptFailed):
-        due, wait = _moment(at, event.wait)
-        certain = track.certain and not event.effect
-        return _evolve(track, status=status, due=due, wait=wait, held=event.held, certain=certain, deadline=None,
-                       **_failure(track, event))  # fmt: skip
-    if track.status is StepStatus.WAITING:
-        return _evolve(track, held=False)
-    ended = _trigger(event)
-    error, error_type = (event.error, None) if isinstance(event, AttemptInterrupted) else _ended(ended, track)
-    return _evolve(
-        track,
-        status=status,
-        ended=ended,
-        error=error or "the attempt was interrupted",
-        error_type=error_type,
-        code=None,
-        details=None,
-        certain=track.certain and safe,
-        losses=track.losses + (ended == "lost"),
-        uncounted=track.uncounted + (ended == "interrupted"),
-        deadline=None,
-    )
-
-
-def _ended(how: str, track: Track) -> tuple[str, str]:
-    """What is said of an attempt that ended without a word, and the exception that retry policies see."""
-    if how == "lost":
-        return f"the worker was lost (worker {track.worker})", WorkerLost.__name__
-    return "the attempt timed out", StepTimeout.__name__
-
-
-def _failure(track: Track, event: AttemptFailed) -> dict[str, Any]:
-    """What a track keeps of the failure; one without a word leaves what was known of the attempt before."""
-    known = event if event.error else track
-    return {"error": known.error, "error_type": known.error_type, "code": known.code, "details": known.details}
 
 
 def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
@@ -322,7 +203,7 @@ def _apply_cancel(outline: Outline, state: State, event: CancelRequested | Deadl
     if state.stuck_on:
         if deadline or not pivot:
             return
-        _set(outline, state, pivot, False, _evolve(state.steps[pivot], status=StepStatus.ABORTED))
+        _set(outline, state, pivot, False, evolve(state.steps[pivot], status=StepStatus.ABORTED))
         state.stuck_on.clear()
     state.paused = False
     _roll_back(outline, state, reason)
@@ -347,23 +228,17 @@ def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None 
 
 def _give_up(outline: Outline, state: State, name: str) -> None:
     step = state.steps[name]
-    trigger = "rollback, no effect" if step.certain else "rollback"
-    status = TRANSITIONS[step.status, trigger]
-    _set(outline, state, name, False, _evolve(step, status=status, due=None, wait=None, held=False))
+    status = TRANSITIONS[step.status, "rollback, no effect" if step.certain else "rollback"]
+    _set(outline, state, name, False, evolve(step, status=status, due=None, wait=None, held=False))
 
 
 def _apply_retry(outline: Outline, state: State) -> None:
     for name, step in list(state.steps.items()):
         if not state.rolling_back and (step.between_attempts or (name, False) in state.stuck_on):
-            _set(outline, state, name, False, _fresh_budget(step))
+            _set(outline, state, name, False, fresh_budget(step))
         if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
-            _set(outline, state, name, True, _fresh_budget(step.undo))
+            _set(outline, state, name, True, fresh_budget(step.undo))
     state.stuck_on.clear()
-
-
-def _fresh_budget(track: _T) -> _T:
-    status = TRANSITIONS[track.status, "retry requested"]
-    return _evolve(track, status=status, uncounted=track.attempts, losses=0, began=None, due=None, wait=None)
 
 
 def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
@@ -373,9 +248,9 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
     status = TRANSITIONS[track.status, "skipped"]
     if event.undo:
         state.skipped += (event.step,)
-        _set(outline, state, event.step, True, _evolve(track, status=status))
+        _set(outline, state, event.step, True, evolve(track, status=status))
         return
-    step = _evolve(state.steps[event.step], status=status, result=event.result, undo_later=event.undo_later)
+    step = evolve(state.steps[event.step], status=status, result=event.result, undo_later=event.undo_later)
     _set(outline, state, event.step, False, step)
     if outline.steps[event.step].pivot:
         state.past_pivot, state.cancel_reason = True, None
@@ -390,29 +265,20 @@ def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
     state.paused, state.cancel_reason, state.not_before, state.delay = False, None, None, None
     for name, step in list(state.steps.items()):
         if (step.status, "abandoned") in TRANSITIONS:
-            safe = step.certain and (step.status is not _R or outline.steps[name].transactional)
-            _set(outline, state, name, False, _left(step, "abandoned, no effect" if safe else "abandoned"))
+            safe = step.certain and (step.status is not StepStatus.RUNNING or outline.steps[name].transactional)
+            _set(outline, state, name, False, left(step, "abandoned, no effect" if safe else "abandoned"))
         if step.undo and (step.undo.status, "abandoned") in TRANSITIONS:
-            _set(outline, state, name, True, _left(step.undo, "abandoned"))
+            _set(outline, state, name, True, left(step.undo, "abandoned"))
         if not state.past_pivot:
             _owe(outline, state, name)
-
-
-def _left(track: _T, trigger: str) -> _T:
-    """A track that nobody goes on with: of an attempt that runs, nobody will know how it ends."""
-    status = TRANSITIONS[track.status, trigger]
-    changes: dict[str, Any] = {"due": None, "wait": None, "held": False, "deadline": None}
-    if track.status is _R:
-        changes |= {"error": "it was abandoned while it ran", "error_type": None, "code": None, "details": None}
-    return _evolve(track, status=status, **changes)
 
 
 def _release_held(state: State) -> None:
     for name, step in state.steps.items():
         if step.held:
-            state.steps[name] = _evolve(step, held=False)
+            state.steps[name] = evolve(step, held=False)
         elif step.undo and step.undo.held:
-            state.steps[name] = _evolve(step, undo=_evolve(step.undo, held=False))
+            state.steps[name] = evolve(step, undo=evolve(step.undo, held=False))
 
 
 # --- the counts -------------------------------------------------------------------------------------------------------
@@ -423,7 +289,7 @@ def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) ->
     old = state.steps[name]
     if undo:
         state.owed += _unsettled(track) - _unsettled(old.undo)
-        state.steps[name] = _evolve(old, undo=track)
+        state.steps[name] = evolve(old, undo=track)
         return
     assert isinstance(track, StepState)
     state.open += track.open - old.open
@@ -437,7 +303,7 @@ def _owe(outline: Outline, state: State, name: str) -> None:
     """Note the undo that a step owes now, if it owes one."""
     step = state.steps[name]
     if step.undo is None and outline.steps[name].compensate and _has_effect(step):
-        state.steps[name] = _evolve(step, undo=FRESH)
+        state.steps[name] = evolve(step, undo=FRESH)
         state.owed += 1
 
 
@@ -447,24 +313,12 @@ def _has_effect(step: StepState) -> bool:
     return step.status is StepStatus.SUCCEEDED or step.status is StepStatus.UNKNOWN
 
 
-def _evolve(track: _T, **changes: Any) -> _T:
-    """``dataclasses.replace`` for tracks, ten times as fast: it is called for every entry of every log."""
-    new = object.__new__(type(track))
-    new.__dict__.update(track.__dict__)
-    new.__dict__.update(changes)
-    return new
+def _words(what: str, request: Request) -> str:
+    return what + (f" by {request.by}" if request.by else "") + (f": {request.reason}" if request.reason else "")
 
 
 def _unsettled(undo: Track | None) -> int:
     return int(undo is not None and not undo.settled)
 
 
-def _moment(at: datetime | None, seconds: float | None) -> tuple[datetime | None, float | None]:
-    """A point in time once the entry has one, else the seconds until it."""
-    if seconds is None:
-        return None, None
-    return (None, seconds) if at is None else (at + timedelta(seconds=seconds), None)
-
-
-def _words(what: str, request: Request) -> str:
-    return what + (f" by {request.by}" if request.by else "") + (f": {request.reason}" if request.reason else "")
+__all__ = ["TRANSITIONS", "Defined", "decide", "extend", "failure_outcome", "follow", "replay"]

@@ -15,8 +15,8 @@ ROOT = Path(saga.__file__).parent
 
 LAYERS = [
     "cause errors config crashpoints",
-    "ids codec outline wiring retry definition events commands outcome context",
-    "state decision machine permission binding signals catalog",
+    "ids codec outline wiring retry step builder definition events commands outcome context",
+    "state tracks decision machine permission binding signals catalog",
     "database tables log work due schema plan barriers transaction",
     "engine run judgement batch attempts claims pace",
     "step_task performer executor liveness relay worker waiter handle starting publisher audit graph",
@@ -103,13 +103,17 @@ def test_no_module_imports_itself_by_a_way_round():
             visit(module)
 
 
-@pytest.mark.parametrize("module", ["saga.machine", "saga.decision", "saga.outline", "saga.events", "saga.commands"])
+@pytest.mark.parametrize(
+    "module", ["saga.machine", "saga.tracks", "saga.decision", "saga.outline", "saga.events", "saga.commands"]
+)
 def test_the_machine_and_what_it_stands_on_know_neither_database_nor_celery(module: str):
     foreign = {name.split(".")[0] for name in reach(module)}
     assert foreign.isdisjoint({"sqlalchemy", "psycopg", "celery", "kombu", "billiard", "alembic", "redis"})
 
 
-@pytest.mark.parametrize("module", ["saga.machine", "saga.decision", "saga.outline", "saga.events", "saga.commands"])
+@pytest.mark.parametrize(
+    "module", ["saga.machine", "saga.tracks", "saga.decision", "saga.outline", "saga.events", "saga.commands"]
+)
 def test_the_machine_asks_for_no_time_no_chance_and_no_input(module: str):
     assert imports(module).isdisjoint({"time", "random", "os", "sys", "logging", "socket", "threading", "pathlib"})
 
