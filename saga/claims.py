@@ -134,7 +134,7 @@ class Claims:
         limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
         with self._engine.database.link() as link:
             reach("claim.before", link.connection)
-            offers = work.claim(link, wishes, self.attempts.worker(), limits)
+            offers = work.claim(link, wishes, self.attempts.worker(), self._engine.database.realm, limits)
         if any(offer.won for offer in offers.values()):
             reach("claim.after")
         return offers

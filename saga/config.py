@@ -27,6 +27,8 @@ class Settings(BaseModel):
     """A URL around a transaction pooler, for the one connection that holds a session lock."""
     schema_name: str = Field(default="saga", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """The Postgres schema of the tables."""
+    realm: str | None = Field(default=None, max_length=200)
+    """Whose the work is: only apps of the same realm run it; the Celery app's main name when unset. Empty: anybody's."""
     queue: str | None = None
     """The queue of steps that name none and have no route; Celery's default queue when unset."""
     inline_wait: float = Field(default=1.0, ge=0)

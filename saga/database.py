@@ -85,6 +85,7 @@ class Database:
         self.settings = settings
         self.url = postgres_url(settings.database_url)
         self.schema = settings.schema_name
+        self.realm = settings.realm or ""
         self._pool_size = settings.pool_size
         self._engines: dict[int, sqlalchemy.Engine] = {}
         self._lock = threading.Lock()

@@ -41,6 +41,7 @@ class Header:
     Attributes:
         tags: as they were given.
         reason: why it is rolled back, else what it is stuck on.
+        realm: whose it is; empty: anybody's.
     """
 
     id: UUID
@@ -54,9 +55,10 @@ class Header:
     started_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    realm: str = ""
 
 
-HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_at, updated_at, finished_at"
+HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_at, updated_at, finished_at, realm"
 
 
 def register(link: Link, outline: Outline) -> None:
@@ -118,21 +120,21 @@ def open_sagas(
         WITH wanted AS MATERIALIZED (
             SELECT r.* FROM (SELECT set_config('lock_timeout', %(patience)s, true)) AS patient,
             jsonb_to_recordset(%(sagas)s::jsonb) AS r (
-                id uuid, name text, fingerprint text, key text, tags jsonb, input_hash text, data jsonb)
+                id uuid, name text, fingerprint text, key text, tags jsonb, input_hash text, realm text, data jsonb)
         ), new AS (
-            INSERT INTO {{s}}.instance (id, name, fingerprint, key, status, tags, input_hash, started_at, updated_at)
-            SELECT id, name, fingerprint, key, 'running', tags, input_hash, clock_timestamp(), clock_timestamp()
+            INSERT INTO {{s}}.instance (id, name, fingerprint, key, status, tags, input_hash, realm, started_at, updated_at)
+            SELECT id, name, fingerprint, key, 'running', tags, input_hash, realm, clock_timestamp(), clock_timestamp()
             FROM wanted
             ON CONFLICT DO NOTHING
-            RETURNING id, started_at
+            RETURNING id, realm, started_at
         ), opened AS (
             INSERT INTO {{s}}.log ({_COLUMNS})
             SELECT new.id, 1, 'saga_started', NULL, NULL, NULL, wanted.data, NULL, new.started_at, {FORMAT}
             FROM new JOIN wanted USING (id)
         ), queued AS (
             INSERT INTO {{s}}.work
-                (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, sent, dispatches)
-            SELECT new.id, r.lane, r.step, r.attempt, r.undo, r.fingerprint, r.queue, r.priority,
+                (saga_id, lane, step, attempt, undo, fingerprint, realm, queue, priority, due_at, sent, dispatches)
+            SELECT new.id, r.lane, r.step, r.attempt, r.undo, r.fingerprint, new.realm, r.queue, r.priority,
                    new.started_at + make_interval(secs => coalesce(r.wait, 0)),
                    CASE WHEN r.sent THEN clock_timestamp() END, CASE WHEN r.sent THEN 1 ELSE 0 END
             FROM new JOIN jsonb_to_recordset(%(works)s::jsonb) AS r (

@@ -145,7 +145,8 @@ class Orchestrator:
     @cached_property
     def settings(self) -> Settings:
         """The settings, read once when first needed."""
-        return Settings.load(self.app.conf, **self._given)
+        found = Settings.load(self.app.conf, **self._given)
+        return found if found.realm is not None else found.model_copy(update={"realm": self.app.main or ""})
 
     @cached_property
     def database(self) -> Database:

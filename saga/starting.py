@@ -210,7 +210,7 @@ class Starter:
             new = set(
                 log.open_sagas(
                     link,
-                    [_row(order) for order in ordered],
+                    [_row(order, self._engine.database.realm) for order in ordered],
                     [row for order in ordered for row in rows[order.id]],
                     self._key_timeout,
                 )
@@ -267,9 +267,9 @@ class Starter:
                 self._registered.add(saga.outline.fingerprint)
 
 
-def _row(order: Order) -> dict[str, Any]:
+def _row(order: Order, realm: str) -> dict[str, Any]:
     return {"id": str(order.id), "name": order.saga.name, "fingerprint": order.saga.outline.fingerprint, "key": order.key,
-            "tags": order.tags, "input_hash": order.hash, "data": data_of(order.started)}  # fmt: skip
+            "tags": order.tags, "input_hash": order.hash, "realm": realm, "data": data_of(order.started)}  # fmt: skip
 
 
 def _same_input(order: Order, header: Header) -> UUID:

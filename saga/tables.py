@@ -86,6 +86,8 @@ instance = Table(
     _moment("started_at"),
     _moment("updated_at"),
     _moment("finished_at", nullable=True),
+    # Whose it is: the app that started it; empty: anybody's.
+    Column("realm", Text, nullable=False, server_default=""),
     # What the status is where it is neither ``running`` nor ``completed``. An index on the status itself, even a partial
     # one, would have every saga that completes write all its index entries anew: its row could not be updated in place.
     Column("notable", Text, Computed(_NOTABLE, persisted=True)),
@@ -151,13 +153,25 @@ work = Table(
     Column("worker", Integer),
     Column("token", Uuid),
     Column("problem", Text),
+    Column("realm", Text, nullable=False, server_default=""),
     CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
     CheckConstraint("attempt > 0", name="work_attempt_positive"),
     CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),
-    Index("work_due", "due_at", postgresql_where=text("worker IS NULL AND sent IS NULL")),
-    Index("work_watch", "due_at", postgresql_where=text("worker IS NOT NULL")),
+    CheckConstraint("dispatches <= 1000000000", name="work_dispatches_bounded"),
+    CheckConstraint("watch >= 0 AND watch <= 1e9", name="work_watch_bounded"),
+    Index("work_due", "realm", "due_at", postgresql_where=text("worker IS NULL AND sent IS NULL")),
+    Index("work_watch", "realm", "due_at", postgresql_where=text("worker IS NOT NULL")),
     Index("work_worker", "worker", postgresql_where=text("worker IS NOT NULL")),
-    Index("work_sent", "queue", "sent", postgresql_where=text("worker IS NULL AND sent IS NOT NULL")),
+    # The relay goes from one lot to the next: of one queue, one priority, and sent as often.
+    Index(
+        "work_sent",
+        "realm",
+        "queue",
+        text("coalesce(priority, '-1'::smallint)"),
+        text("least(dispatches, 12)"),
+        "sent",
+        postgresql_where=text("worker IS NULL AND sent IS NOT NULL"),
+    ),
     # Small and busy. Each update changes an indexed column, so none is in place; with room for it on the same page it is
     # cheaper all the same. A vacuum comes long before a fifth of a backlog is dead, and does not dawdle.
     postgresql_with={
@@ -168,6 +182,30 @@ work = Table(
     },
 )
 
+# One row: which log this is, of all that may share a broker.
+identity = Table(
+    "identity",
+    metadata,
+    Column("single", Boolean, primary_key=True),
+    Column("log_id", Uuid, nullable=False),
+    CheckConstraint("single", name="identity_single"),
+)
+
+# A row for each realm; whoever has it locked is its relay.
+relay = Table("relay", metadata, Column("realm", Text, primary_key=True), _moment("looked_at", nullable=True))
+
+probe = Table(
+    "probe",
+    metadata,
+    Column("realm", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    _moment("sent_at"),
+    _moment("through", nullable=True),
+    Column("tries", Integer, nullable=False),
+    CheckConstraint("tries >= 0", name="probe_counted"),
+)
+
+# Of workers of the version before.
 ping = Table(
     "ping",
     metadata,

@@ -96,9 +96,9 @@ REMOVE = """
 """
 
 ADD = f"""
-    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token)
+    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token, realm)
     SELECT r.saga, r.lane, r.step, r.attempt, r.undo, r.fingerprint, coalesce(r.queue, r.default_queue), r.priority, {_DUE}, r.watch, {_SENT},
-           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, r.token
+           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, r.token, coalesce((SELECT realm FROM {{s}}.instance WHERE id = r.saga), '')
     FROM won JOIN json_to_recordset(%(added)s::json) {_PLACES}, fingerprint text, default_queue text) ON r.saga = won.saga_id
 """
 
@@ -149,11 +149,12 @@ class Offer:
     entries: list[Row]
 
 
-def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[tuple[UUID, str], Offer]:
+def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: str) -> dict[tuple[UUID, str], Offer]:
     """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
 
     Args:
         wishes: of different sagas.
+        realm: the worker's; it takes no lanes of another, and makes those of none its own.
         limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
 
     Returns:
@@ -167,6 +168,7 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[
             SELECT saga_id, w.lane, step, attempt, undo, fingerprint, queue, wish.token, wish.known,
                    worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
             FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
+            WHERE w.realm IN ('', %(realm)s)
         ), won AS (
             INSERT INTO {{s}}.log ({ENTRY})
             SELECT saga_id, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = lane.saga_id) + 1,
@@ -178,7 +180,7 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[
             RETURNING {ENTRY}
         ), owned AS (
             UPDATE {{s}}.work AS w
-            SET worker = %(worker)s, token = lane.token, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
+            SET worker = %(worker)s, token = lane.token, realm = %(realm)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
                 due_at = clock_timestamp() + make_interval(secs => (lane.limits ->> 'watch')::float8)
             FROM won JOIN lane USING (saga_id, lane) WHERE w.saga_id = won.saga_id AND w.lane = won.lane
         ), told AS (
@@ -196,7 +198,7 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, limits: str) -> dict[
         ORDER BY told.saga_id, told.lane, seq
         """,
         {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known}
-                          for wish in wishes]), "worker": worker, "limits": limits},
+                          for wish in wishes]), "worker": worker, "realm": realm, "limits": limits},
     )  # fmt: skip
     offers: dict[tuple[UUID, str], Offer] = {}
     for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:

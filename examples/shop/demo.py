@@ -72,6 +72,7 @@ def run(*, orders: int = 1000, seed: int = 1997, json_output: bool = False) -> i
 def shop_front() -> Iterator[Orchestrator]:
     """What places the orders: a Celery app of its own, as another service would have; it needs only the definition."""
     with Celery("shop-front") as app:
+        app.conf.saga_realm = "shop"  # by default only apps of one name run each other's sagas
         orchestrator = Orchestrator(app, sagas=[place_order])
         try:
             yield orchestrator

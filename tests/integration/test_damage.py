@@ -135,8 +135,8 @@ DOCS = ["{}", "[]", "null", '"text"', '{"saga": "forked"}', '{"saga": "forked", 
 
 
 def stranger(bench: Bench) -> Orchestrator:
-    """An orchestrator of another process that does not have the definitions."""
-    return Orchestrator(Celery("stranger", broker="memory://", set_as_current=False), database_url=bench.url)
+    """An orchestrator of another process of the same app, which does not have the definitions."""
+    return Orchestrator(Celery("integration", broker="memory://", set_as_current=False), database_url=bench.url)
 
 
 @pytest.mark.parametrize("doc", DOCS)

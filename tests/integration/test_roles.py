@@ -58,6 +58,7 @@ class Party:
 
     def __init__(self, postgres: OpenPostgres, role: str, *sagas: Saga) -> None:
         app = Celery(role, broker="memory://", set_as_current=False)
+        app.conf.saga_realm = "roles"
         for task in (act, undo):
             app.task(task.run, name=task.name, shared=False)
         self.orchestrator = Orchestrator(app, sagas=sagas or [SHORT, WIDE], database_url=postgres.url_as(role))

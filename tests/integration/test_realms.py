@@ -1,0 +1,46 @@
+"""Realms: whose a saga is, who may run it, and who sends its messages."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery
+
+from saga import Orchestrator
+from saga.attempts import Attempts
+from saga.claims import Claims
+from saga.outcome import Success
+from tests.integration.conftest import FORKED, SAGAS, Bench, act, always, undo
+
+
+def test_an_apps_work_is_its_own(bench: Bench) -> None:
+    neighbour = Celery("neighbour", broker="memory://", set_as_current=False)
+    for task in (act, undo):
+        neighbour.task(task.run, name=task.name, shared=False)
+    other = Orchestrator(neighbour, sagas=SAGAS, database_url=bench.url)
+    handle = other.start(FORKED, {})
+    assert bench.sql("SELECT realm FROM saga.work UNION SELECT realm FROM saga.instance") == [("neighbour",)]
+    assert Claims(bench.worker()).claim(handle.id, "main") is None
+
+    worker = Attempts(other.engine, lambda: 2, inline_wait=1.0)
+    run = Claims(worker).claim(handle.id, "main")
+    assert run is not None
+    worker.record(run, Success(None), always)
+    assert bench.sql("SELECT lane, realm FROM saga.work ORDER BY lane") == [
+        ("main/b", "neighbour"), ("main/c", "neighbour")]  # fmt: skip
+    other.close()
+
+
+def test_work_from_before_there_were_realms_belongs_to_whoever_comes(bench: Bench) -> None:
+    handle = bench.start()
+    bench.sql("UPDATE saga.work SET realm = ''")
+    bench.claimed(handle)
+    assert bench.sql("SELECT realm FROM saga.work") == [("integration",)]
+
+
+@pytest.mark.parametrize(
+    ("given", "main", "realm"), [(None, "shop", "shop"), ("ours", "shop", "ours"), (None, None, "")]
+)
+def test_the_realm_is_the_apps_name_unless_set(given: str | None, main: str | None, realm: str) -> None:
+    app = Celery(main, set_as_current=False)
+    app.conf.saga_realm = given
+    assert Orchestrator(app, database_url="postgresql://localhost/x").database.realm == realm
