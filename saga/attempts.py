@@ -11,15 +11,15 @@ from uuid import UUID
 
 import psycopg
 
-from saga import log
+from saga import due, log, work
 from saga.batch import Ended
-from saga.codec import Unencodable
+from saga.codec import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.engine import Draft, Engine, Unreachable, Written, back_off
 from saga.errors import ResultError, first_line
 from saga.events import AttemptFailed, AttemptStarted, LateResult
-from saga.judgement import ending, wait_after
+from saga.judgement import ending, in_ascii, wait_after
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.run import Run
@@ -30,6 +30,10 @@ logger = logging.getLogger("saga")
 _EVIDENCE_TRIES = 5
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
+_REFUSALS = 5
+_DATA_REFUSED = (psycopg.DataError, Unencodable, UnicodeError)
+_REFUSED = (*_DATA_REFUSED, psycopg.IntegrityError)
+"""What comes again however often it is tried."""
 
 T = TypeVar("T")
 
@@ -66,20 +70,29 @@ class Attempts:
         wait = wait_after(run, outcome)
         interrupt: BaseException | None = None
         following = None
+        refusals = 0
         for tries in range(_WITHOUT_END):
             if not run.stands:
                 self._keep_evidence(run, outcome)
                 self.forget(run)
                 break
-            draft = self._draft(run, outcome, wait, keep=interrupt is None and may_continue(), hold=hold)
+            keep = interrupt is None and may_continue()
+            draft = self._draft(run, outcome, wait, keep=keep, hold=hold, plain=refusals > 0)
             try:
                 reach(f"{run.path}.before_append")
                 written = self._write_or_find(draft)
                 reach(f"{run.path}.after_append")
-            except (psycopg.DataError, Unencodable) as error:
-                outcome, wait = Failure(ResultError(f"the result cannot be stored: {error}"), final=True), None
-                back_off(tries)
-                continue
+            except _REFUSED as error:
+                refusals += 1
+                if refusals > _REFUSALS:
+                    self._give_up(run, error)
+                    break
+                if isinstance(outcome, Success) and isinstance(error, _DATA_REFUSED):
+                    outcome, wait = (
+                        Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True),
+                        None,
+                    )
+                written = None
             except BaseException as error:
                 interrupt = error
                 written = self.find(draft)
@@ -198,10 +211,28 @@ class Attempts:
         """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
         self.running.pop(run.claim.token, None)
 
+    def _give_up(self, run: Run, error: BaseException) -> None:
+        """Let go of an attempt whose end the log does not take, however it is put."""
+        self.abandon(run)
+        problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
+        try:
+            self.park_damaged(run.saga_id, run.lane, problem)
+        except Unreachable as further:
+            logger.warning("%s: the lane could not be given back: %s", run, first_line(further))
+
+    def park_damaged(self, saga_id: UUID, lane: str, problem: str) -> None:
+        """Park a lane whose log cannot be read or written, freeing it first if its claim was committed."""
+        logger.error("%s", problem)
+        worker = self.worker()
+        with self.engine.database.link() as link:
+            unrun = [token for token in work.owned_tokens(link, worker) if token not in self.running]
+            due.free_unrun(link, worker, unrun)
+            work.park(link, saga_id, lane, ascii_only(problem))
+
     def _write_or_find(self, draft: Draft) -> Written | None:
         try:
             return self.engine.write(draft)
-        except psycopg.DataError:
+        except _REFUSED:
             raise
         except Unreachable as error:
             logger.warning("saga %s: what happened is not known to be in the log: %s", draft.subject, first_line(error))
@@ -223,10 +254,14 @@ class Attempts:
                 back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
-    def _draft(self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool) -> Draft:
+    def _draft(
+        self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
+    ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
         event = ending(run, outcome, wait, held=held)
+        if plain:
+            event = in_ascii(event)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
 
     def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
@@ -238,9 +273,12 @@ class Attempts:
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
         try:
             for tries in range(_EVIDENCE_TRIES):
-                with self.engine.database.link() as link:
-                    if log.append(link, [Addition(run.saga_id, run.state.seq + 1, [event])], self.worker()):
-                        return
+                try:
+                    with self.engine.database.link() as link:
+                        if log.append(link, [Addition(run.saga_id, run.state.seq + 1, [event])], self.worker()):
+                            return
+                except _DATA_REFUSED:
+                    event = in_ascii(event)
                 back_off(tries)
                 run.state = self.engine.read(run.subject, run.state)
         except Unreachable as error_:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from saga import due, log, work
+from saga import log, work
 from saga.attempts import Attempts
 from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
@@ -52,7 +52,7 @@ class Claims:
             problem = str(error)
         except psycopg.IntegrityError as error:
             problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
-        self._give_up(saga_id, lane, problem)
+        self.attempts.park_damaged(saga_id, lane, problem)
         return None
 
     def _claim(self, saga_id: UUID, lane: str) -> Run | None:
@@ -107,7 +107,7 @@ class Claims:
             logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
             return [], list(places)
         for place, problem in damaged.items():
-            self._give_up(*place, problem)
+            self.attempts.park_damaged(*place, problem)
         asked = {(wish.saga_id, wish.lane) for wish in wishes}
         left = [place for place in places if place not in asked or (place in offers and _is_left(offers[place]))]
         return list(runs.values()), left
@@ -155,15 +155,6 @@ class Claims:
                   Claim(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
         self.attempts.running[wish.token] = run
         return run
-
-    def _give_up(self, saga_id: UUID, lane: str, problem: str) -> None:
-        """Park a lane whose log cannot be read, freeing it first if its claim was committed."""
-        logger.error("%s", problem)
-        worker, running = self.attempts.worker(), self.attempts.running
-        with self._engine.database.link() as link:
-            unrun = [token for token in work.owned_tokens(link, worker) if token not in running]
-            due.free_unrun(link, worker, unrun)
-            work.park(link, saga_id, lane, problem)
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
         with self._engine.database.link() as link:

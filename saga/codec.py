@@ -168,6 +168,15 @@ def clean_text(text: object, limit: int = 4000) -> str:
     return found if len(found) <= limit else found[:limit] + " …"
 
 
+def ascii_only(value: JSON) -> JSON:
+    """JSON with every other character of its texts written as its number, which a database of any encoding can store."""
+    if isinstance(value, str):
+        return value.encode("ascii", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {ascii_only(name): ascii_only(item) for name, item in value.items()}
+    return [ascii_only(item) for item in value] if isinstance(value, list) else value
+
+
 def allows_none(annotation: Any) -> bool:
     """Whether ``None`` is a value of the annotated type."""
     if annotation is Any or annotation is None or annotation is type(None):

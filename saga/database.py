@@ -55,14 +55,17 @@ class Link:
 
     def run_planned(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
         """Like ``run``, and Postgres plans it for these very values: for questions whose best plan depends on them."""
-        # Bound on this side they are constants to the planner, which else plans once for any values (PLANNING).
-        return self._run(_text(statement, self.schema), params, psycopg.ClientCursor)
+        # Bound on this side they are constants to the planner, which else plans once for any values (PLANNING). Behind a
+        # pooler it plans each time, and what comes back as text might be in the format of somebody's DateStyle.
+        pooled = getattr(self.connection, "prepare_threshold", 0) is None
+        return self._run(_text(statement, self.schema), params, psycopg.Cursor if pooled else psycopg.ClientCursor)
 
     def _run(self, text: bytes, params: Mapping[str, Any], kind: type[psycopg.Cursor[Any]]) -> list[Row]:
         connection = self.connection
         if isinstance(connection, psycopg.Connection):
             cursor = kind(connection, row_factory=tuple_row)  # a caller's connection may have another
-            cursor.execute(text, params)
+            # In binary, what comes back is the same in sessions of any DateStyle and TimeZone.
+            cursor.execute(text, params, binary=kind is psycopg.Cursor)
             # Not cursor.description, which builds an object for each column.
             return _rows(cursor) if cursor.pgresult and cursor.pgresult.nfields else []
         if isinstance(connection, sqlalchemy.orm.Session):
@@ -110,7 +113,8 @@ class Database:
         return engine
 
     def _make_engine(self) -> sqlalchemy.Engine:
-        options: dict[str, Any] = {"application_name": "pgsaga", "connect_timeout": 10}
+        # In any encoding but UTF-8, some texts could not even be sent; it is said at the start, which poolers understand.
+        options: dict[str, Any] = {"application_name": "pgsaga", "connect_timeout": 10, "client_encoding": "utf8"}
         if not self.settings.prepared_statements:
             options["prepare_threshold"] = None
         engine = sqlalchemy.create_engine(
@@ -122,8 +126,7 @@ class Database:
             connect_args=options,
             hide_parameters=True,
         )
-        if settings := self.session_settings:
-            sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute(settings.encode()))
+        sqlalchemy.event.listen(engine, "connect", lambda connection, _: self._set_up(connection))
         sqlalchemy.event.listen(engine, "checkin", _drop_if_lent)
         return engine
 
@@ -132,7 +135,20 @@ class Database:
         """The statements that make a session as our own statements want it; empty behind a transaction pooler."""
         if not self.settings.prepared_statements:
             return ""
-        return "; ".join(f"SET {name} = {value}" for name, value in PLANNING.items())
+        return "; ".join(f"SET {name} = {value}" for name, value in (SESSION | PLANNING).items())
+
+    def _set_up(self, connection: psycopg.Connection[Row]) -> None:
+        if settings := self.session_settings:
+            connection.execute(settings.encode())
+            return
+        # Behind a pooler a session is not ours to set, and our statements are the same whatever its formats; but not in
+        # another isolation level.
+        [(isolation,)] = connection.execute("SHOW default_transaction_isolation")
+        if isolation != _ISOLATION:
+            raise DatabaseNotReady(
+                f"the saga log in {self.name} would be written in isolation level {isolation!r}, in which processes "
+                f"that write at once fail: {isolation_remedy(connection.info.user)}"
+            )
 
     def keep(self, threads: int) -> None:
         """Keep enough connections for that many threads of steps, and the others of a worker."""
@@ -190,6 +206,24 @@ class Database:
             engine.dispose()
 
 
+_ISOLATION = "read committed"
+
+SESSION = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "TimeZone": "'UTC'",
+    "standard_conforming_strings": "on",
+    "search_path": "''",
+    "default_transaction_isolation": f"'{_ISOLATION}'",
+}
+"""What our statements and the driver rely on, whatever the defaults of the database and the role are."""
+
+
+def isolation_remedy(role: str) -> str:
+    """What to do about another default than READ COMMITTED."""
+    return f"run `ALTER ROLE {role} SET default_transaction_isolation = '{_ISOLATION}'`, and connect anew"
+
+
 PLANNING = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -199,6 +233,9 @@ PLANNING = {
 """How our prepared statements are planned: once, for planning takes longer than running them, and for tables of any size,
 by their keys, also if the tables were small or not yet analysed when it was done."""
 
+
+LENT_SETTINGS = (*PLANNING, "IntervalStyle", "TimeZone", "standard_conforming_strings", "search_path")
+"""What user code gets as its role's default again; not ``DateStyle``, without which the driver can read no date."""
 
 LENT = "saga_lent"
 """Marks a connection that user code has, until its session is as it was."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import TypeVar
 
+from saga.codec import ascii_only
 from saga.errors import Abort, StepTimeout, WorkerLost
 from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event
 from saga.machine import failure_outcome
@@ -14,6 +16,11 @@ from saga.retry import LONGEST
 from saga.run import Run
 
 logger = logging.getLogger("saga")
+
+Ending = TypeVar("Ending", bound=Event)
+
+_WORDS = ("error", "traceback", "error_type", "code", "details", "result")
+"""Where the events of an ending have what user code said."""
 
 
 def ending(run: Run, outcome: Outcome, wait: float | None, *, held: bool) -> Event:
@@ -42,6 +49,12 @@ def failure(
         return event
     outcome = failure_outcome(run.state, event, effect=effect)
     return replace(event, outcome=outcome, wait=None, held=False)
+
+
+def in_ascii(event: Ending) -> Ending:
+    """An ending that every database can store, whatever its encoding: what comes from user code in ASCII."""
+    words = {name: ascii_only(value) for name in _WORDS if (value := getattr(event, name, None)) is not None}
+    return replace(event, **words)
 
 
 def wait_after(run: Run, outcome: Outcome) -> float | None:

@@ -22,7 +22,11 @@ from saga.database import Database
 
 logger = logging.getLogger("saga")
 
-_KEEPALIVES = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+_OPTIONS = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
+    # Other defaults of the role would end the session, or the wait for the lock.
+    "-c idle_session_timeout=0 -c statement_timeout=0 -c lock_timeout=0"
+)
 _LOOK_EVERY = 0.5
 _RECONNECT_EVERY = 0.5
 
@@ -92,7 +96,7 @@ class Liveness:
 
     def _connect(self) -> psycopg.Connection[tuple[int]]:
         return psycopg.connect(
-            self._conninfo, autocommit=True, options=_KEEPALIVES, application_name="pgsaga liveness",
+            self._conninfo, autocommit=True, options=_OPTIONS, application_name="pgsaga liveness",
             connect_timeout=10, prepare_threshold=None, keepalives_idle=5, keepalives_interval=2, keepalives_count=3,
             tcp_user_timeout=10_000,
         )  # fmt: skip

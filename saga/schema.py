@@ -13,6 +13,18 @@ from alembic.script import ScriptDirectory
 from saga.database import Database, clear_errors
 from saga.errors import DatabaseNotReady
 
+ENCODING = "UTF8"
+"""The one encoding of Postgres that holds every text."""
+
+ENCODING_REMEDY = "make another: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+
+
+def encoding_problem(encoding: str) -> str:
+    """What is wrong with a database of another encoding."""
+    return (
+        f"the encoding of the database is {encoding}, which cannot hold every text that a step may return or fail with"
+    )
+
 
 def _config(database: Database | None, schema: str, output: io.TextIOBase | None = None) -> Config:
     config = Config(output_buffer=output)  # type: ignore[arg-type]
@@ -26,9 +38,13 @@ def upgrade(database: Database, revision: str = "head") -> None:
     """Bring the tables to a revision; safe to run again, and from several processes at once.
 
     Raises:
-        DatabaseNotReady: the database cannot be reached.
+        DatabaseNotReady: the database cannot be reached, or cannot hold every text.
     """
     with clear_errors(database):
+        with database.link() as link:
+            [(encoding,)] = link.run("SHOW server_encoding", {})
+        if encoding != ENCODING:
+            raise DatabaseNotReady(f"{database.name}: {encoding_problem(encoding)}; {ENCODING_REMEDY}")
         command.upgrade(_config(database, database.schema), revision)
 
 

@@ -18,7 +18,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
 
-from saga.database import LENT, PLANNING, Database, Link
+from saga.database import LENT, LENT_SETTINGS, Database, Link
 from saga.errors import SagaError
 
 _SAVEPOINT = "saga_step"
@@ -81,8 +81,8 @@ class StepTransaction:
         driver: Any = fairy.driver_connection
         self.driver: psycopg.Connection[Any] = driver
         self.connection.begin()
-        server_plans = _local(dict.fromkeys(PLANNING, "DEFAULT"))
-        self.connection.exec_driver_sql(f"{self._limits}; {server_plans}; SAVEPOINT {_SAVEPOINT}")
+        defaults = _local(dict.fromkeys(LENT_SETTINGS, "DEFAULT"))
+        self.connection.exec_driver_sql(f"{self._limits}; {defaults}; SAVEPOINT {_SAVEPOINT}")
         # A copy for user code: what is registered in one of the two does not show in the other.
         self._adapters, driver._adapters = driver.adapters, AdaptersMap(driver.adapters)
         self._looks = _looks(driver)

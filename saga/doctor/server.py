@@ -73,6 +73,13 @@ def version(server: Server) -> Iterator[Finding]:
         )
 
 
+def encoding(server: Server) -> Iterator[Finding]:
+    """Every text can be stored."""
+    found = server.settings["server_encoding"]
+    if found != schema.ENCODING:
+        yield Finding(Level.BAD, schema.encoding_problem(found), schema.ENCODING_REMEDY)
+
+
 def standby(server: Server) -> Iterator[Finding]:
     """The log can be written to."""
     if server.standby:
@@ -95,13 +102,7 @@ def durability(server: Server) -> Iterator[Finding]:
 
 
 def timeouts(server: Server) -> Iterator[Finding]:
-    """Connections that idle are ended where they block others, and nowhere else."""
-    if server.settings.get("idle_session_timeout", "0") != "0":
-        yield Finding(
-            Level.WARNING,
-            "idle_session_timeout is set: it ends the idle connections by which workers show that they are alive",
-            "set it to 0 for the role of the saga log",
-        )
+    """Connections that idle are ended where they block others."""
     if server.settings["idle_in_transaction_session_timeout"] == "0":
         yield Finding(
             Level.NOTE,
@@ -141,6 +142,7 @@ def connections(server: Server) -> Iterator[Finding]:
 
 SERVER_CHECKS: tuple[Callable[[Server], Iterator[Finding]], ...] = (
     version,
+    encoding,
     standby,
     durability,
     timeouts,

@@ -722,7 +722,7 @@ def test_doctor_says_when_a_priority_has_no_effect(monkeypatch: pytest.MonkeyPat
 
 GOOD = {
     "server_version_num": "150000", "server_version": "15.0", "synchronous_commit": "on", "fsync": "on",
-    "full_page_writes": "on", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "60000",
+    "full_page_writes": "on", "server_encoding": "UTF8", "idle_in_transaction_session_timeout": "60000",
     "autovacuum": "on", "max_connections": "100", "superuser_reserved_connections": "3",
 }  # fmt: skip
 
@@ -734,7 +734,7 @@ GOOD = {
         ({"server_version_num": "130011", "server_version": "13.11"}, "bad", "Postgres 13.11 is too old"),
         ({"synchronous_commit": "off"}, "warning", "synchronous_commit is off"),
         ({"fsync": "off"}, "warning", "fsync is off"),
-        ({"idle_session_timeout": "60000"}, "warning", "idle_session_timeout is set"),
+        ({"server_encoding": "LATIN1"}, "bad", "the encoding of the database is LATIN1"),
         ({"idle_in_transaction_session_timeout": "0"}, "note", "idle_in_transaction_session_timeout is off"),
         ({"autovacuum": "off"}, "warning", "autovacuum is off"),
         ({"max_connections": "10"}, "warning", "too few for a worker with 2 processes"),

@@ -159,7 +159,7 @@ def matches(row: tuple[Any, ...], saga: str | None = None, status: str | list[st
     )
 
 
-def test_a_moment_without_a_zone_is_in_the_sessions(bench: Bench, rows: list[tuple[Any, ...]]) -> None:
+def test_a_moment_without_a_zone_is_in_utc(bench: Bench, rows: list[tuple[Any, ...]]) -> None:
     (zone,) = bench.sql("SHOW TimeZone")[0]
     assert zone in ("UTC", "Etc/UTC", "GMT")
     naive = (START + 5000 * MINUTE).replace(tzinfo=None)
