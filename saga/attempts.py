@@ -16,9 +16,10 @@ from saga.batch import Ended
 from saga.codec import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.database import Link
+from saga.decision import watches_deadline
 from saga.engine import Draft, Engine, Unreachable, Written, back_off
 from saga.errors import ResultError, first_line
-from saga.events import AttemptFailed, AttemptStarted, LateResult
+from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, wait_after
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
@@ -71,12 +72,13 @@ class Attempts:
         interrupt: BaseException | None = None
         following = None
         refusals = 0
+        late = False
         for tries in range(_WITHOUT_END):
             if not run.stands:
                 self._keep_evidence(run, outcome)
                 self.forget(run)
                 break
-            keep = interrupt is None and may_continue()
+            keep = interrupt is None and not late and may_continue()
             draft = self._draft(run, outcome, wait, keep=keep, hold=hold, plain=refusals > 0)
             try:
                 reach(f"{run.path}.before_append")
@@ -101,6 +103,7 @@ class Attempts:
                 break
             back_off(tries)
             run.state = self._read_on(run)
+            late = late or draft.is_too_late(run.state)
         if interrupt is not None:
             if following is not None:
                 self.forget(following)
@@ -181,24 +184,31 @@ class Attempts:
                 return draft, written
             back_off(tries)
             run.state = run.subject.replay(log.read_entries(link, run.saga_id, after=run.state.seq), run.state)
+            keep = keep and not draft.is_too_late(run.state)
         return None
 
     def wake(self, run: Run) -> Run | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
-        event = AttemptStarted(run.lane, run.step, run.attempt, run.undo, run.job.timeout)
+        start = AttemptStarted(run.lane, run.step, run.attempt, run.undo, run.job.timeout)
+        late = False
         for tries in range(_SETTLE_TRIES):
             if not run.track.held or run.track.attempts != run.attempt - 1:
                 break
+            event = DeadlinePassed() if late and watches_deadline(run.state) else start
             draft = self.engine.draft(run.subject, run.state, event, run.claim)
             reach("hold.before_wake")
             written = self._write_or_find(draft)
             if written is not None:
                 reach("hold.after_wake")
                 self.engine.follow_up(draft, written)
-                run.state, run.started_at, run.clock, run.held = written.state, written.at, time.monotonic(), None
-                return run
+                run.state = written.state
+                if event is start:
+                    run.started_at, run.clock, run.held = written.at, time.monotonic(), None
+                    return run
+                continue
             back_off(tries)
             run.state = self.engine.read(run.subject, run.state)
+            late = draft.is_too_late(run.state)
         self.forget(run)
         return None
 

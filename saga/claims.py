@@ -15,6 +15,7 @@ from saga.attempts import Attempts
 from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
 from saga.crashpoints import reach
+from saga.decision import watches_deadline
 from saga.definition import Saga
 from saga.engine import Claim, Subject, back_off, start_of
 from saga.errors import CorruptLog, first_line
@@ -176,9 +177,11 @@ class Claims:
         self.attempts.running[claim.token] = None
         run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
         waits: dict[int, float | None] = {}
+        late = False
         try:
             for tries in range(_SETTLE_TRIES):
-                event = self._settling_event(run, waits)
+                passed = late and watches_deadline(run.state)
+                event = DeadlinePassed() if passed else self._settling_event(run, waits)
                 if event is None:
                     break
                 draft = self._engine.draft(
@@ -188,9 +191,14 @@ class Claims:
                 written = self._engine.write(draft)
                 if written is not None:
                     reach("settle.after_append")
-                    return self.attempts.go_on(run, draft, written)
+                    if not passed:
+                        return self.attempts.go_on(run, draft, written)
+                    self._engine.follow_up(draft, written)
+                    run.state = written.state
+                    continue
                 back_off(tries)
                 run.state = self._engine.read(run.subject, run.state)
+                late = draft.is_too_late(run.state)
         finally:
             if self.attempts.running.get(claim.token) is None:
                 self.attempts.running.pop(claim.token, None)

@@ -28,7 +28,7 @@ def commands(outline: Outline, state: State, only: Iterable[str] | None = None) 
     for lane in outline.lanes if only is None else only:
         if (found := standing.get(lane)) and found.command:
             yield found.command
-    if _watches_deadline(state):
+    if watches_deadline(state):
         yield KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None)
 
 
@@ -127,6 +127,7 @@ def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Comma
     return RunStep(step.lane, step.name, track.attempts + 1, undo, track.due, track.wait)
 
 
-def _watches_deadline(state: State) -> bool:
+def watches_deadline(state: State) -> bool:
+    """Whether the saga's own deadline would end it now: past it, no action may start."""
     watched = state.deadline is not None or state.deadline_wait is not None
     return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None

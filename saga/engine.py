@@ -22,6 +22,7 @@ from saga import log, signals
 from saga.catalog import Catalog
 from saga.commands import RunStep
 from saga.database import Database, Link
+from saga.decision import watches_deadline
 from saga.definition import Saga
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
@@ -98,6 +99,7 @@ class Draft:
     Attributes:
         after: the state with the first of the events.
         kept: the attempt that the writer starts in the same statement and goes on with.
+        before: the saga's own deadline, where an action is started: after it, nothing of this is appended.
     """
 
     subject: Subject
@@ -108,6 +110,11 @@ class Draft:
     changes: Changes
     status: NewStatus | None
     kept: RunStep | None
+    before: datetime | None = None
+
+    def is_too_late(self, state: State) -> bool:
+        """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
+        return self.before is not None and state.seq == self.state.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +159,11 @@ class Engine:
         changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
                        claim.token if claim else None)  # fmt: skip
         events = (event,) if kept is None else (event, start_of(subject.saga, kept))
-        return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept)
+        before_it = _deadline(state, event) or (_deadline(after, events[-1]) if kept else None)
+        return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
 
     def write(self, draft: Draft, link: Link | None = None) -> Written | None:
-        """Append a draft; ``None`` when another entry has come before it.
+        """Append a draft; ``None`` when another entry has come before it, or the saga's own deadline.
 
         Args:
             link: a transaction to do it in.
@@ -168,7 +176,7 @@ class Engine:
     def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
         additions = [
-            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status)
+            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status, draft.before)
             for draft in drafts
         ]
         with self._use(link) as used:
@@ -293,6 +301,12 @@ def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
     """The event that starts an attempt."""
     assert saga is not None, "a worker runs only what it has the definition of"
     return AttemptStarted(step.lane, step.step, step.attempt, step.undo, saga.job(step.step, step.undo).timeout)
+
+
+def _deadline(state: State, event: Event) -> datetime | None:
+    """The moment after which an action may not start, if the event is such a start."""
+    starts = isinstance(event, AttemptStarted) and not event.undo
+    return state.deadline if starts and watches_deadline(state) else None
 
 
 def back_off(tries: int, longest: float = 0.05) -> None:

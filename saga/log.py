@@ -150,13 +150,18 @@ def open_sagas(
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What is to be appended to one saga's log: events from ``seq`` on, with all that follows from them."""
+    """What is to be appended to one saga's log: events from ``seq`` on, with all that follows from them.
+
+    Attributes:
+        before: the saga's deadline, where one of the events starts an action: after it, nothing is appended.
+    """
 
     saga_id: UUID
     seq: int
     events: Sequence[Event]
     changes: Changes | None = None
     status: NewStatus | None = None
+    before: datetime | None = None
 
 
 def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
@@ -166,13 +171,16 @@ def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dic
         additions: of different sagas.
 
     Returns:
-        the sagas whose place in the log was free, with the time, by the database's clock.
+        the sagas whose place in the log was free, and who are not too late, with the time, by the database's clock.
     """
     entries: list[dict[str, Any]] = []
     rows: dict[str, list[dict[str, Any]]] = {"removed": [], "added": [], "moved": [], "statuses": []}
     for addition in additions:
         saga_id = str(addition.saga_id)
-        entries += [_entry_row(saga_id, addition.seq, index, event) for index, event in enumerate(addition.events)]
+        rows_of_saga = [_entry_row(saga_id, addition.seq, index, event) for index, event in enumerate(addition.events)]
+        if addition.before is not None:
+            rows_of_saga[0]["before"] = addition.before.isoformat()
+        entries += rows_of_saga
         if changes := addition.changes:
             rows["removed"] += changes.removed_rows(saga_id)
             rows["added"] += changes.added_rows(saga_id)
@@ -206,11 +214,12 @@ def _append_statement(follows: bool, removed: bool, added: bool, moved: bool, st
 _FIRST = f"""
     given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(%(entries)s::json) AS r (
-            saga uuid, seq integer, follows boolean, kind text, lane text, step text, attempt integer, data jsonb)
+            saga uuid, seq integer, follows boolean, kind text, lane text, step text, attempt integer, data jsonb,
+            before timestamptz)
     ), won AS (
         INSERT INTO {{s}}.log ({_COLUMNS})
         SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, clock_timestamp(), {FORMAT}
-        FROM given WHERE NOT follows ORDER BY saga
+        FROM given WHERE NOT follows AND coalesce(before > clock_timestamp(), true) ORDER BY saga
         ON CONFLICT DO NOTHING
         RETURNING saga_id, at
     )

@@ -14,6 +14,7 @@ from uuid import UUID
 from saga.codec import dumps
 from saga.database import Link, Row
 from saga.events import FORMAT
+from saga.outline import DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Offer:
     """What became of a wish.
 
     Attributes:
-        attempt: to make; ``None`` where whoever takes the lane has to decide first.
+        attempt: to make; ``None`` where whoever takes the lane has to decide first, also whether the saga is too late.
         open: the lane was free and due.
         won: the lane is taken, and the start of its attempt appended.
         entries: the columns of what the log has after the entries that were known, the new one last; of a lane that is
@@ -147,6 +148,13 @@ class Offer:
     open: bool
     won: bool
     entries: list[Row]
+
+
+_MAYBE_LATE = f"""
+    EXISTS (SELECT FROM {{s}}.work AS d WHERE d.saga_id = w.saga_id AND d.lane = '{DEADLINE}'
+            AND (d.due_at <= clock_timestamp() OR d.problem IS NOT NULL))
+"""
+"""Whether the saga's own deadline may have passed. Its row is there while that matters; where it is parked, it is due later."""
 
 
 def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: str) -> dict[tuple[UUID, str], Offer]:
@@ -165,7 +173,8 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
         WITH wish AS MATERIALIZED (
             SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (saga uuid, lane text, token uuid, known integer)
         ), lane AS MATERIALIZED (
-            SELECT saga_id, w.lane, step, attempt, undo, fingerprint, queue, wish.token, wish.known,
+            SELECT saga_id, w.lane, step, CASE WHEN undo OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, undo, fingerprint,
+                   queue, wish.token, wish.known,
                    worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
             FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
             WHERE w.realm IN ('', %(realm)s)

@@ -328,6 +328,18 @@ def test_retry_cuts_a_long_wait_short(shared_world: World) -> None:
     assert handle.result(timeout=30)["b"] == "b-2"
 
 
+def test_a_deadline_is_kept_while_every_process_is_busy(world: World) -> None:
+    world.worker(concurrency=1)
+    handles = [world.start("sequence", {"a": "hold 1", "b": "hold 1"}, deadline=0.8) for _ in range(3)]
+    for handle in handles:
+        with pytest.raises(SagaCompensated, match="deadline"):
+            handle.result(timeout=30)
+        opened, *later = handle.log()
+        assert opened.at is not None
+        over = opened.at + timedelta(seconds=0.8)
+        assert [entry.step for entry in later if entry.kind == "step_started" and entry.at and entry.at > over] == []
+
+
 def test_a_missing_input_field_is_refused_at_the_start(shared_world: World) -> None:
     with pytest.raises(InputError, match="no field 'script', which step 'a' needs"):
         shared_world.orchestrator.start("sequence", {})
