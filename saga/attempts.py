@@ -11,24 +11,22 @@ from uuid import UUID
 
 import psycopg
 
-from saga import due, log, work
+from saga import due, work
 from saga.batch import Ended
 from saga.codec import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.decision import watches_deadline
 from saga.engine import Draft, Engine, Unreachable, Written, back_off
-from saga.errors import ResultError, first_line
+from saga.errors import ResultError, SagaNotFound, first_line
 from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, wait_after
-from saga.log import Addition
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.run import Run
 from saga.state import State
 
 logger = logging.getLogger("saga")
 
-_EVIDENCE_TRIES = 5
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
 _REFUSALS = 5
@@ -183,7 +181,7 @@ class Attempts:
             if written is not None:
                 return draft, written
             back_off(tries)
-            run.state = run.subject.replay(log.read_entries(link, run.saga_id, after=run.state.seq), run.state)
+            run.state = self.engine.read(run.subject, run.state, self.worker())
             keep = keep and not draft.is_too_late(run.state)
         return None
 
@@ -207,7 +205,7 @@ class Attempts:
                     return run
                 continue
             back_off(tries)
-            run.state = self.engine.read(run.subject, run.state)
+            run.state = self._read_on(run)
             late = draft.is_too_late(run.state)
         self.forget(run)
         return None
@@ -215,7 +213,7 @@ class Attempts:
     def forget(self, run: Run) -> None:
         """Let go of an attempt: nothing in this process runs it any more."""
         self.running.pop(run.claim.token, None)
-        self.engine.remember(run.saga_id, run.state)
+        self.engine.memory.remember(run.saga_id, run.state)
 
     def abandon(self, run: Run) -> None:
         """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
@@ -253,7 +251,12 @@ class Attempts:
         return self._insist(lambda: self.engine.find(draft))
 
     def _read_on(self, run: Run) -> State:
-        return self._insist(lambda: self.engine.read(run.subject, run.state))
+        """What has come before; of a saga that is gone, nothing, which no attempt can go on from."""
+        try:
+            return self._insist(lambda: self.engine.read(run.subject, run.state, self.worker()))
+        except SagaNotFound as error:
+            logger.error("%s: what it has brought finds no log: %s", run, error)
+            return run.subject.replay(())
 
     @staticmethod
     def _insist(ask: Callable[[], T]) -> T:
@@ -282,17 +285,9 @@ class Attempts:
         event = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
         try:
-            for tries in range(_EVIDENCE_TRIES):
-                try:
-                    with self.engine.database.link() as link:
-                        if log.append(link, [Addition(run.saga_id, run.state.seq + 1, [event])], self.worker()):
-                            return
-                except _DATA_REFUSED:
-                    event = in_ascii(event)
-                back_off(tries)
-                run.state = self.engine.read(run.subject, run.state)
-        except Unreachable as error_:
-            logger.warning("%s: the evidence could not be kept: %s", run, first_line(error_))
+            run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
+        except _DATA_REFUSED:
+            run.state = self.engine.keep_evidence(run.subject, run.state, in_ascii(event), self.worker())
 
     def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
         """Turn an attempt whose end is committed into the one that follows."""

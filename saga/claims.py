@@ -59,7 +59,7 @@ class Claims:
     def _claim(self, saga_id: UUID, lane: str) -> Run | None:
         offer = None
         for tries in range(_CLAIM_TRIES):
-            known = self._engine.recall(saga_id)
+            known = self._engine.memory.recall(saga_id)
             offer, run = self._claim_once(saga_id, lane, known)
             if run is not None:
                 return run
@@ -90,7 +90,7 @@ class Claims:
         wishes: list[Wish] = []
         for saga_id, lane in places:
             if saga_id not in known:
-                known[saga_id] = self._engine.recall(saga_id)
+                known[saga_id] = self._engine.memory.recall(saga_id)
                 wishes.append(_wish(saga_id, lane, known[saga_id]))
         runs: dict[Place, Run] = {}
         damaged: dict[Place, str] = {}
@@ -146,7 +146,8 @@ class Claims:
         entries = log.entries(wish.saga_id, offer.entries)
         started = entries[-1].event
         assert isinstance(started, AttemptStarted)
-        state = Subject.of(wish.saga_id, saga).replay(entries, known)
+        self._engine.memory.note(wish.saga_id, entries[-1:])
+        state = self._engine.take_in(Subject.of(wish.saga_id, saga), entries, known, self.attempts.worker())
         if not _has_open(state, started):
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
@@ -173,7 +174,9 @@ class Claims:
     def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
         claim = Claim(self.attempts.worker(), uuid4(), offer.queue)
-        state = Subject.of(saga_id, saga).replay(log.entries(saga_id, offer.entries), known)
+        state = self._engine.take_in(
+            Subject.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
+        )
         self.attempts.running[claim.token] = None
         run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
         waits: dict[int, float | None] = {}
@@ -197,7 +200,7 @@ class Claims:
                     run.state = written.state
                     continue
                 back_off(tries)
-                run.state = self._engine.read(run.subject, run.state)
+                run.state = self._engine.read(run.subject, run.state, claim.worker)
                 late = draft.is_too_late(run.state)
         finally:
             if self.attempts.running.get(claim.token) is None:
@@ -232,7 +235,7 @@ class Claims:
 
 
 def _wish(saga_id: UUID, lane: str, known: State | None) -> Wish:
-    return Wish(saga_id, lane, uuid4(), known.seq if known else 0)
+    return Wish(saga_id, lane, uuid4(), known.seq, known.at) if known else Wish(saga_id, lane, uuid4())
 
 
 def _is_left(offer: Offer) -> bool:

@@ -6,13 +6,14 @@ position of the log together with all that follows from it. Whoever finds the po
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -24,15 +25,27 @@ from saga.commands import RunStep
 from saga.database import Database, Link
 from saga.decision import watches_deadline
 from saga.definition import Saga
-from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
-from saga.events import AttemptEvent, AttemptStarted, AttemptSucceeded, CompensateRequested, Entry, Event, Request
+from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound, first_line
+from saga.events import (
+    AttemptEvent,
+    AttemptStarted,
+    AttemptSucceeded,
+    CompensateRequested,
+    Entry,
+    Event,
+    HistoryLost,
+    Request,
+)
 from saga.log import NewStatus
 from saga.machine import extend, follow, replay
+from saga.memory import Memory
 from saga.outline import Outline
 from saga.permission import check
 from saga.plan import dispatches, next_inline, plan
 from saga.state import State
 from saga.work import Changes, Dispatch
+
+logger = logging.getLogger("saga")
 
 Unreachable = (psycopg.Error, DBAPIError, DatabaseNotReady)
 """What it means for the database not to answer, or not in time: whatever was under way may have been committed."""
@@ -41,7 +54,7 @@ _REFUSED = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError,
 """The statement was refused: nothing of it is committed, and it is no use to try it again."""
 
 _REQUEST_TRIES = 200
-_REMEMBERED = 1000
+_EVIDENCE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ class Draft:
 
     def is_too_late(self, state: State) -> bool:
         """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
-        return self.before is not None and state.seq == self.state.seq
+        return self.before is not None and (state.seq, state.at) == (self.state.seq, self.state.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +151,7 @@ class Engine:
         self.database = database
         self.catalog = catalog
         self.publish = publish
-        self._remembered: OrderedDict[UUID, State] = OrderedDict()
+        self.memory = Memory()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -176,9 +189,10 @@ class Engine:
     def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
         additions = [
-            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status, draft.before)
+            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
+                         before=draft.before, after=draft.state.at)
             for draft in drafts
-        ]
+        ]  # fmt: skip
         with self._use(link) as used:
             times = log.append(used, additions, drafts[0].worker)
         return [
@@ -199,8 +213,7 @@ class Engine:
         return self._written(draft, entries[0].at)
 
     def _written(self, draft: Draft, at: datetime) -> Written:
-        seq = draft.state.seq
-        entries = [Entry(seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
+        entries = _entries(draft, at)
         if isinstance(draft.events[0], AttemptSucceeded):
             # The draft lacks only the time, which a success does not need.
             state = draft.after
@@ -212,6 +225,8 @@ class Engine:
 
     def follow_up(self, draft: Draft, written: Written) -> None:
         """Tell the rest of the world what is committed now: send the messages that are owed, and the signals."""
+        if draft.worker is not None:
+            self.memory.note(draft.subject.id, _entries(draft, written.at))
         self.publish(written.dispatches)
         signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, written.state)
 
@@ -275,26 +290,86 @@ class Engine:
             outline = saga.outline if saga else log.definition_of(link, header)
         return Subject(saga_id, outline, saga)
 
-    def read(self, subject: Subject, known: State | None = None) -> State:
-        """A saga's state now, read on from one that is known."""
-        known = known or self._remembered.get(subject.id)
+    def read(self, subject: Subject, known: State | None = None, worker: int | None = None) -> State:
+        """A saga's state now, read on from one that is known.
+
+        Args:
+            worker: this process's number, if it is one.
+
+        Raises:
+            SagaNotFound: the database does not have the saga any more.
+        """
+        known = known or self.memory.recall(subject.id)
         with self.database.link() as link:
-            entries = log.read_entries(link, subject.id, after=known.seq if known else 0)
-        return subject.replay(entries, known)
+            if known is None:
+                return subject.replay(log.read_entries(link, subject.id))
+            entries = log.read_on(link, subject.id, known.seq, known.at)
+        if not entries:
+            raise SagaNotFound(self._gone(subject, known))
+        if (entries[0].seq, entries[0].at) == (known.seq, known.at):
+            return subject.replay(entries[1:], known)
+        return self.take_in(subject, entries, known, worker)
 
-    def recall(self, saga_id: UUID) -> State | None:
-        """The state this process last saw, so that only what came later need be read."""
-        return self._remembered.get(saga_id)
+    def take_in(
+        self, subject: Subject, entries: Sequence[Entry], known: State | None, worker: int | None = None
+    ) -> State:
+        """The state that entries amount to that come after what is known, or that are all there are and fewer than that.
 
-    def remember(self, saga_id: UUID, state: State) -> None:
-        """Keep a state that may be read on from."""
-        if state.status.terminal:
-            self._remembered.pop(saga_id, None)
-            return
-        self._remembered[saga_id] = state
-        self._remembered.move_to_end(saga_id)
-        while len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
+        A log that has lost its end is read as what it is. What this process still knows of the end is reported, and kept
+        in the log as evidence.
+        """
+        if not entries or entries[0].seq != 1:
+            return subject.replay(entries, known)
+        known = known if known and known.seq else None
+        lost = self.memory.missing(subject.id, entries, certain=known is not None)
+        if known is None and not lost:
+            return subject.replay(entries)
+        event = HistoryLost(max([known.seq if known else 0, *(entry["seq"] for entry in lost)]), lost)
+        logger.error(
+            "saga %s: the database has lost entries, as after a failover to a standby that lagged: entry %d was known here,"
+            " with %s; it goes on from what its log says now, so steps may be made again, under the same keys",
+            subject, event.known, _in_words(lost),
+        )  # fmt: skip
+        self.memory.forget(subject.id)
+        return self.keep_evidence(subject, subject.replay(entries), event, worker)
+
+    def keep_evidence(self, subject: Subject, state: State, event: Event, worker: int | None) -> State:
+        """Append what nothing uses, if that can be done; returns the state then.
+
+        Raises:
+            psycopg.DataError, UnicodeError: the database cannot store it.
+        """
+        try:
+            for tries in range(_EVIDENCE_TRIES):
+                with self.database.link() as link:
+                    addition = log.Addition(subject.id, state.seq + 1, [event], after=state.at)
+                    if at := log.append(link, [addition], worker).get(subject.id):
+                        return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
+                back_off(tries)
+                state = self.read(subject, state, worker)
+        except psycopg.DataError:
+            raise
+        except (*Unreachable, SagaNotFound) as error:
+            logger.warning("saga %s: the evidence could not be kept: %s", subject, first_line(error))
+        return state
+
+    def _gone(self, subject: Subject, known: State) -> str:
+        lost = _in_words(self.memory.missing(subject.id, (), certain=True))
+        self.memory.forget(subject.id)
+        return (
+            f"there is no saga {subject} in {self.database.name} any more: it was purged, or the database has lost it, as"
+            f" after a failover to a standby that lagged; entry {known.seq} was known here, with {lost}; what its steps did"
+            " is not undone"
+        )
+
+
+def _in_words(lost: Sequence[Mapping[str, Any]]) -> str:
+    known = ", ".join(f"{e['seq']} {e['kind']} {e['step']}, attempt {e['attempt']}" for e in lost if e["step"])
+    return f"what this worker had written ({known})" if known else "nothing that this worker had written"
+
+
+def _entries(draft: Draft, at: datetime) -> list[Entry]:
+    return [Entry(draft.state.seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
 
 
 def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:

@@ -207,6 +207,20 @@ class DeadlinePassed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryLost(Event):
+    """Entries are gone that a worker knew of, as after a failover to a standby that lagged: evidence, never used.
+
+    Attributes:
+        known: the last entry that the worker knew of.
+        entries: of those that it had written lately itself, ``seq``, ``kind``, ``lane``, ``step`` and ``attempt``.
+    """
+
+    kind = "history_lost"
+    known: int = 0
+    entries: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of the log.
 
@@ -265,6 +279,7 @@ _KINDS: dict[str, tuple[type[Event], dict[str, Any]]] = {
         StepSkipped,
         Abandoned,
         DeadlinePassed,
+        HistoryLost,
     )
 }
 for _event in _BOTH_WAYS:
@@ -276,6 +291,7 @@ _STORED_AS: dict[str, frozenset[type]] = {
     "str": frozenset({str}),
     "str | None": frozenset({str, _NOTHING}),
     "bool": frozenset({bool}),
+    "int": frozenset({int}),
     "int | None": frozenset({int, _NOTHING}),
     "float": frozenset({float, int, _NOTHING}),  # a claim stores null for a step that its definition does not have
     "float | None": frozenset({float, int, _NOTHING}),

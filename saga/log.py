@@ -154,6 +154,8 @@ class Addition:
 
     Attributes:
         before: the saga's deadline, where one of the events starts an action: after it, nothing is appended.
+        after: when the entry before was written, if that is to be looked at, too. A log that does not have the entry
+            before, as after a failover to a standby that lagged, takes nothing.
     """
 
     saga_id: UUID
@@ -162,6 +164,7 @@ class Addition:
     changes: Changes | None = None
     status: NewStatus | None = None
     before: datetime | None = None
+    after: datetime | None = None
 
 
 def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
@@ -171,16 +174,14 @@ def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dic
         additions: of different sagas.
 
     Returns:
-        the sagas whose place in the log was free, and who are not too late, with the time, by the database's clock.
+        the sagas whose place in the log was the next one and free, and who are not too late, with the time, by the
+        database's clock.
     """
     entries: list[dict[str, Any]] = []
     rows: dict[str, list[dict[str, Any]]] = {"removed": [], "added": [], "moved": [], "statuses": []}
     for addition in additions:
         saga_id = str(addition.saga_id)
-        rows_of_saga = [_entry_row(saga_id, addition.seq, index, event) for index, event in enumerate(addition.events)]
-        if addition.before is not None:
-            rows_of_saga[0]["before"] = addition.before.isoformat()
-        entries += rows_of_saga
+        entries += [_entry_row(saga_id, addition, index, event) for index, event in enumerate(addition.events)]
         if changes := addition.changes:
             rows["removed"] += changes.removed_rows(saga_id)
             rows["added"] += changes.added_rows(saga_id)
@@ -197,10 +198,14 @@ def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dic
     return {row[0]: row[1] for row in link.run(statement, params)}
 
 
-def _entry_row(saga_id: str, seq: int, index: int, event: Event) -> dict[str, Any]:
-    return {"saga": saga_id, "seq": seq + index, "follows": index > 0, "kind": kind_of(event),
-            "lane": getattr(event, "lane", None), "step": getattr(event, "step", None),
-            "attempt": getattr(event, "attempt", None), "data": data_of(event)}  # fmt: skip
+def _entry_row(saga_id: str, addition: Addition, index: int, event: Event) -> dict[str, Any]:
+    row = {"saga": saga_id, "seq": addition.seq + index, "follows": index > 0, "kind": kind_of(event),
+           "lane": getattr(event, "lane", None), "step": getattr(event, "step", None),
+           "attempt": getattr(event, "attempt", None), "data": data_of(event)}  # fmt: skip
+    if not index:
+        row["before"] = addition.before and addition.before.isoformat()
+        row["after"] = addition.after and addition.after.isoformat()
+    return row
 
 
 @lru_cache(maxsize=64)
@@ -215,11 +220,14 @@ _FIRST = f"""
     given AS MATERIALIZED (
         SELECT * FROM json_to_recordset(%(entries)s::json) AS r (
             saga uuid, seq integer, follows boolean, kind text, lane text, step text, attempt integer, data jsonb,
-            before timestamptz)
+            before timestamptz, after timestamptz)
     ), won AS (
         INSERT INTO {{s}}.log ({_COLUMNS})
         SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, clock_timestamp(), {FORMAT}
-        FROM given WHERE NOT follows AND coalesce(before > clock_timestamp(), true) ORDER BY saga
+        FROM given
+        WHERE NOT follows AND coalesce(before > clock_timestamp(), true) AND EXISTS (
+            SELECT FROM {{s}}.log AS b WHERE b.saga_id = saga AND b.seq = given.seq - 1 AND b.at = coalesce(after, b.at))
+        ORDER BY saga
         ON CONFLICT DO NOTHING
         RETURNING saga_id, at
     )
@@ -279,6 +287,24 @@ def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = 
         raise CorruptLog(f"saga {saga_id}, after entry {after}: {error}") from None
     if not rows and not after and until != 0:
         raise CorruptLog(f"saga {saga_id}, entry 1 is missing")
+    return entries(saga_id, rows)
+
+
+def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[Entry]:
+    """The log from a known entry on, that one included; all of it where it does not have that entry, or is not as old.
+
+    Returns:
+        nothing if there is no such saga any more.
+    """
+    rows = link.run(
+        f"""
+        SELECT {_READ} FROM {{s}}.log
+        WHERE saga_id = %(saga)s AND seq >= coalesce(
+            (SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = %(saga)s AND k.seq = %(seq)s AND k.at = coalesce(%(at)s, k.at)), 1)
+        ORDER BY seq
+        """,
+        {"saga": saga_id, "seq": seq, "at": at},
+    )
     return entries(saga_id, rows)
 
 

@@ -59,7 +59,11 @@ class Run:
     @property
     def stands(self) -> bool:
         """Whether the log still has this attempt open."""
-        return self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
+        mine = self.track.worker in (
+            None,
+            self.claim.worker,
+        )  # after entries were lost, another may have started the same
+        return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
 
     def __str__(self) -> str:
         what = "undo of " if self.undo else ""

@@ -121,13 +121,14 @@ class Wish:
 
     Attributes:
         token: of the claim, should it win.
-        known: the last entry of its saga that the worker has.
+        known: the last entry of its saga that the worker has, and when that was written.
     """
 
     saga_id: UUID
     lane: str
     token: UUID
     known: int = 0
+    known_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,8 @@ class Offer:
         attempt: to make; ``None`` where whoever takes the lane has to decide first, also whether the saga is too late.
         open: the lane was free and due.
         won: the lane is taken, and the start of its attempt appended.
-        entries: the columns of what the log has after the entries that were known, the new one last; of a lane that is
-            neither taken nor to be decided about, nothing.
+        entries: the columns of what the log has after the entries that were known, the new one last; of the whole log
+            where it does not have them; of a lane that is neither taken nor to be decided about, nothing.
     """
 
     fingerprint: str
@@ -171,10 +172,13 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
     rows = link.run(
         f"""
         WITH wish AS MATERIALIZED (
-            SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (saga uuid, lane text, token uuid, known integer)
+            SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (
+                saga uuid, lane text, token uuid, known integer, known_at timestamptz)
         ), lane AS MATERIALIZED (
             SELECT saga_id, w.lane, step, CASE WHEN undo OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, undo, fingerprint,
-                   queue, wish.token, wish.known,
+                   queue, wish.token,
+                   coalesce((SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = wish.saga AND k.seq = wish.known
+                             AND k.at = coalesce(wish.known_at, k.at)), 0) AS known,
                    worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
             FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
             WHERE w.realm IN ('', %(realm)s)
@@ -206,8 +210,9 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
         FROM told LEFT JOIN news ON news.saga_id = told.saga_id AND news.of = told.lane
         ORDER BY told.saga_id, told.lane, seq
         """,
-        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known}
-                          for wish in wishes]), "worker": worker, "realm": realm, "limits": limits},
+        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known,
+                           "known_at": wish.known_at and wish.known_at.isoformat()} for wish in wishes]),
+         "worker": worker, "realm": realm, "limits": limits},
     )  # fmt: skip
     offers: dict[tuple[UUID, str], Offer] = {}
     for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:

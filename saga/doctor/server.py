@@ -26,6 +26,7 @@ class Server:
         settings: name to value, as they are for our own connections, in their base units.
         standby: it only follows another server.
         others: how many connections are not ours.
+        followers: how many other servers stream from this one.
         concurrency: how many processes a worker of the app has.
     """
 
@@ -33,6 +34,7 @@ class Server:
     standby: bool
     others: int
     concurrency: int
+    followers: int = 0
 
 
 def examine_server(app: Celery, database: Database) -> Iterator[Finding]:
@@ -53,14 +55,14 @@ def examine_server(app: Celery, database: Database) -> Iterator[Finding]:
 def _ask(database: Database, concurrency: int) -> Server:
     with clear_errors(database), database.link() as link:
         settings = link.run("SELECT name, setting FROM pg_settings", {})
-        [(standby, others)] = link.run(
+        [(standby, others, followers)] = link.run(
             """
-            SELECT pg_is_in_recovery(), count(*) FROM pg_stat_activity
+            SELECT pg_is_in_recovery(), count(*), (SELECT count(*) FROM pg_stat_replication) FROM pg_stat_activity
             WHERE datid IS NOT NULL AND application_name NOT LIKE 'pgsaga%%'
             """,
             {},
         )
-    return Server({row[0]: row[1] for row in settings}, standby, others, concurrency)
+    return Server({row[0]: row[1] for row in settings}, standby, others, concurrency, followers)
 
 
 def version(server: Server) -> Iterator[Finding]:
@@ -99,6 +101,20 @@ def durability(server: Server) -> Iterator[Finding]:
                 f"{name} is off: after a crash of Postgres, steps that were logged as done may run again",
                 f"turn {name} on, for the role of the saga log at least",
             )
+
+
+def replication(server: Server) -> Iterator[Finding]:
+    """What is committed survives a failover."""
+    # Who is not a monitor sees of the standbys only how many there are. It does see what makes them all asynchronous.
+    named, commit = server.settings.get("synchronous_standby_names", ""), server.settings["synchronous_commit"]
+    if server.followers and (not named or commit in ("off", "local")):
+        why = "synchronous_standby_names is empty" if not named else f"synchronous_commit is {commit}"
+        yield Finding(
+            Level.WARNING,
+            f"{server.followers} servers follow this one, and {why}: a failover may lose what was committed last, and "
+            "steps that were logged as done run again",
+            "name synchronous standbys, promote no other, and leave synchronous_commit on for the role of the saga log",
+        )
 
 
 def timeouts(server: Server) -> Iterator[Finding]:
@@ -145,6 +161,7 @@ SERVER_CHECKS: tuple[Callable[[Server], Iterator[Finding]], ...] = (
     encoding,
     standby,
     durability,
+    replication,
     timeouts,
     vacuum,
     connections,

@@ -25,6 +25,7 @@ from saga.events import (
     DeadlinePassed,
     Entry,
     Event,
+    HistoryLost,
     LateResult,
     Paused,
     Resumed,
@@ -78,6 +79,7 @@ EVENTS: list[Event] = [
     Abandoned("ann", "the bank is closed"),
     Abandoned(),
     DeadlinePassed(),
+    HistoryLost(7, [{"seq": 7, "kind": "step_started", "lane": "main", "step": "pay", "attempt": 1}]),
 ]
 
 
@@ -112,6 +114,7 @@ def test_kinds_are_in_the_past_tense_and_tell_an_undo_from_an_action():
         "compensation_started",
         "compensation_succeeded",
         "deadline_passed",
+        "history_lost",
         "late_result",
         "paused",
         "resumed",

@@ -170,9 +170,9 @@ def test_a_saga_that_goes_on_and_on_is_not_forgotten_for_those_that_come_and_wai
     """Whoever forgets a state reads the whole log for the next branch."""
     worker = Worker(wide(FEW))
     for number in range(3000):
-        worker.engine.remember(worker.subject.id, worker.state)
-        worker.engine.remember(UUID(int=1000 + number), worker.state)
-    assert worker.engine.recall(worker.subject.id) is worker.state
+        worker.engine.memory.remember(worker.subject.id, worker.state)
+        worker.engine.memory.remember(UUID(int=1000 + number), worker.state)
+    assert worker.engine.memory.recall(worker.subject.id) is worker.state
 
 
 def test_a_claim_says_no_more_about_a_saga_of_many_branches_than_about_one_of_few():
