@@ -1,5 +1,13 @@
 """pgsaga: transactional sagas for Celery, with the saga log in Postgres."""
 
+try:
+    import psycopg as _psycopg  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'psycopg finds no libpq: pip install "pgsaga[binary]", or install the libpq of your system, such as libpq5 of Debian; '
+        f"psycopg says: {str(error).strip()}"
+    ) from None
+
 from saga.barriers import barrier
 from saga.cause import Cause
 from saga.context import Current, current

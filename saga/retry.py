@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from inspect import signature
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -31,8 +32,11 @@ from saga.errors import DefinitionError, StepTimeout, WorkerLost
 LONGEST = timedelta(days=3650)
 """No wait, timeout or deadline is longer: a time further away may be none that Postgres or Python knows."""
 
-_QUICK = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.2)
-_SLOW = wait_exponential_jitter(multiplier=1, max=600, jitter=1)
+_MULTIPLIER = "multiplier" if "multiplier" in signature(wait_exponential_jitter).parameters else "initial"
+"""What tenacity calls the first wait: ``initial`` before 9.2, which then warns of that word."""
+
+_QUICK = wait_exponential_jitter(**{_MULTIPLIER: 0.2}, max=60, jitter=0.2)
+_SLOW = wait_exponential_jitter(**{_MULTIPLIER: 1}, max=600, jitter=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

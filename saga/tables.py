@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -44,6 +47,12 @@ definition = Table(
     _moment("created_at"),
     CheckConstraint("version > 0", name="definition_version_positive"),
 )
+
+
+def _storage(parameters: dict[str, str]) -> list[Any]:
+    """A table's storage parameters, as listeners of it: as options, SQLAlchemy knows them from 2.1 on only."""
+    said = ", ".join(f"{name} = {value}" for name, value in parameters.items())
+    return [("after_create", DDL(f"ALTER TABLE %(fullname)s SET ({said})"))]  # type: ignore[no-untyped-call]
 
 
 def _vacuumed_early(rows: int) -> dict[str, str]:
@@ -112,7 +121,7 @@ instance = Table(
         postgresql_where=text("tags IS NOT NULL"),
     ),
     # Room for the update at the end of a saga, which stays on its page and touches no index.
-    postgresql_with={"fillfactor": "90", **_vacuumed_early(2000)},
+    listeners=_storage({"fillfactor": "90", **_vacuumed_early(2000)}),
 )
 
 log = Table(
@@ -132,7 +141,7 @@ log = Table(
     CheckConstraint("(seq = 1) = (kind = 'saga_started')", name="log_opens_with_start"),
     CheckConstraint("attempt > 0", name="log_attempt_positive"),
     CheckConstraint("format > 0", name="log_format_positive"),
-    postgresql_with=_vacuumed_early(10000),
+    listeners=_storage(_vacuumed_early(10000)),
 )
 
 work = Table(
@@ -174,12 +183,14 @@ work = Table(
     ),
     # Small and busy. Each update changes an indexed column, so none is in place; with room for it on the same page it is
     # cheaper all the same. A vacuum comes long before a fifth of a backlog is dead, and does not dawdle.
-    postgresql_with={
-        "fillfactor": "60",
-        "autovacuum_vacuum_scale_factor": "0.02",
-        "autovacuum_vacuum_threshold": "500",
-        "autovacuum_vacuum_cost_delay": "0",
-    },
+    listeners=_storage(
+        {
+            "fillfactor": "60",
+            "autovacuum_vacuum_scale_factor": "0.02",
+            "autovacuum_vacuum_threshold": "500",
+            "autovacuum_vacuum_cost_delay": "0",
+        }
+    ),
 )
 
 # One row: which log this is, of all that may share a broker.

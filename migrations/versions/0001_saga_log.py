@@ -124,12 +124,13 @@ def _work(schema: str) -> None:
         sa.CheckConstraint("attempt > 0", name="work_attempt_positive"),
         sa.CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),
         schema=schema,
-        postgresql_with={
-            "fillfactor": "60",
-            "autovacuum_vacuum_scale_factor": "0.02",
-            "autovacuum_vacuum_threshold": "500",
-            "autovacuum_vacuum_cost_delay": "0",
-        },
+    )
+    op.execute(
+        f"""
+        ALTER TABLE {schema}.work SET (
+            fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500,
+            autovacuum_vacuum_cost_delay = 0)
+        """
     )
     free, claimed = "worker IS NULL AND sent IS {}NULL", sa.text("worker IS NOT NULL")
     op.create_index("work_due", "work", ["due_at"], schema=schema, postgresql_where=sa.text(free.format("")))

@@ -72,7 +72,9 @@ def barrier(url: str, as_sql: bool) -> None:
         if as_sql:
             click.echo(barriers.table_sql(parsed))
             return
-        engine = sqlalchemy.create_engine(parsed)
+        # SQLAlchemy 2.0 takes a bare name for psycopg2, which is not what we come with.
+        bare = parsed.drivername == "postgresql"
+        engine = sqlalchemy.create_engine(parsed.set(drivername="postgresql+psycopg") if bare else parsed)
     except ValueError:
         raise click.BadParameter(
             "expected a URL, such as postgresql://user@host:5432/bank", param_hint="--url"

@@ -1,0 +1,64 @@
+"""The package's metadata: bounds of its dependencies, and what is pinned."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+
+
+def declared(*extras: str) -> Iterator[Requirement]:
+    """What setup.cfg asks for."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    texts = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
+    yield from (Requirement(line) for text in texts for line in text.split("\n") if line)
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Package to version, of a constraints file."""
+    lines = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints" / name).read_text(), re.MULTILINE)
+    return {canonicalize_name(package): version for package, version in lines}
+
+
+@pytest.mark.parametrize("requirement", [*declared("binary")], ids=str)
+def test_a_floor_is_the_version_that_the_lowest_run_has(requirement: Requirement) -> None:
+    bounds = {found.operator: found.version for found in requirement.specifier}
+    assert bounds.keys() == {">=", "<"}
+    assert Version(pinned("lowest.txt")[canonicalize_name(requirement.name)]) == Version(bounds[">="])
+
+
+def test_everything_that_is_installed_is_pinned() -> None:
+    wanted = {canonicalize_name(requirement.name) for requirement in declared("binary", "embedded", "dev")}
+    missing = {name: wanted - pinned(name).keys() for name in ("ci.txt", "lowest.txt")}
+    assert not any(missing.values()), f"add these to constraints/, or run `make constraints`: {missing}"
+
+
+@pytest.mark.parametrize("name", ["ci.txt", "lowest.txt"])
+def test_what_is_pinned_is_allowed(name: str) -> None:
+    versions = pinned(name)
+    unfit = [
+        str(requirement)
+        for requirement in declared("binary", "embedded", "dev")
+        if (version := versions.get(canonicalize_name(requirement.name))) and version not in requirement.specifier
+    ]
+    assert unfit == []
+
+
+def test_a_missing_libpq_is_named_with_its_remedy() -> None:
+    program = "import ctypes.util; ctypes.util.find_library = lambda name: None; import saga"
+    env = os.environ | {"PSYCOPG_IMPL": "python"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'ImportError: psycopg finds no libpq: pip install "pgsaga[binary]"' in done.stderr.splitlines()[-1]
