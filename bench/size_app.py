@@ -46,7 +46,7 @@ def build(queue: str, broker_url: str | None, database_url: str | None) -> Orche
 
 
 def _saga(name: str, tasks: dict[str, Any]) -> Saga:
-    once: dict[str, Any] = {"compensate": tasks["undo"], "compensate_retry": Retry.none(), "timeout": timedelta(minutes=1)}  # fmt: skip
+    once: dict[str, Any] = {"compensate": tasks["undo"], "careless": True, "compensate_retry": Retry.none(), "timeout": timedelta(minutes=1)}  # fmt: skip
     steps = [Step(tasks["act"], name=step, **once) for step in ("reserve", "charge", "ship")]
     return Saga(name, *steps, Step(tasks["end"], name="confirm", compensate=None))
 

@@ -10,9 +10,11 @@ from typing import Any
 from celery import canvas
 from celery.app.task import Task
 
+from saga.care import missing_care
 from saga.codec import clean_text
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, DefinitionWarning
 from saga.outline import DEADLINE, MAIN
+from saga.refusal import Refusal, refusal_of
 from saga.retry import Retry
 from saga.step import UNSAID, Parallel, Step, Unsaid, check_options, seconds
 from saga.wiring import (
@@ -38,6 +40,7 @@ class Job:
         wires: where its arguments come from.
         returns: the type of its result.
         timeout: seconds.
+        refusal: the exceptions that mean that nothing happened.
     """
 
     task: str
@@ -48,14 +51,17 @@ class Job:
     queue: str | None
     priority: int | None
     transactional: bool
+    refusal: Refusal | None = None
 
 
 class Builder:
     """Walks a definition once, checks it, and collects what runs each step."""
 
-    def __init__(self, saga: str, input: type | None) -> None:
+    def __init__(self, saga: str, input: type | None, *, throws_abort: bool = False) -> None:
         self.saga = saga
         self.input = input
+        self.throws_abort = throws_abort
+        self.warnings: list[DefinitionWarning] = []
         self.actions: dict[str, Job] = {}
         self.undos: dict[str, Job] = {}
         self.pivot: str | None = None
@@ -135,12 +141,20 @@ class Builder:
         retry = step.retry or (Retry.persistent() if after_pivot else Retry())
         timeout = seconds(place, "timeout", step.timeout)
         self.actions[name] = Job(step.task.name, wires, signature.returns, retry, timeout, step.queue, step.priority,
-                                 step.transactional)  # fmt: skip
+                                 step.transactional, self._refusal(place, step))  # fmt: skip
         self._compensation(place, step, name, signature.returns)
+        if name in self.undos and not step.transactional and not step.careless:
+            self.warnings += missing_care(place, name, wires, self.undos[name].wires)
         self.seen[name] = signature.returns
         if step.pivot:
             self.pivot = name
         return self._doc(step, name)
+
+    def _refusal(self, place: str, step: Step) -> Refusal | None:
+        refusal = refusal_of(place, step.abort_on, anything=step.transactional)
+        if refusal is None and self.throws_abort:
+            return refusal_of(place, step.task.throws or (), option="its task's throws=", anything=step.transactional)
+        return refusal
 
     def _compensation(self, place: str, step: Step, name: str, returns: Any) -> None:
         self._check_compensation(place, step)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from saga.builder import Builder, Job
+from saga.errors import DefinitionWarning
 from saga.outline import Outline
 from saga.step import PRIORITY, Fixed, Parallel, Step, is_priority
 from saga.wiring import Value, Wire
@@ -18,6 +20,8 @@ class Saga(Fixed):
         name: its name; the log knows it by that.
         steps: ``Step`` and ``Parallel``, in order.
         input: the type of its input: a pydantic model, a dataclass or a ``TypedDict``; any mapping if not said.
+        throws_abort: what a task lists in Celery's ``throws=`` means that definitely nothing happened, as if its step had
+            ``abort_on=``, which is heeded first.
 
     Raises:
         DefinitionError: something in it is wrong; the text names the saga, the step and the remedy.
@@ -27,6 +31,7 @@ class Saga(Fixed):
         actions: step name to the job that does it.
         undos: step name to the job that undoes it, for the steps that have one.
         shortest_timeout: of all its jobs, in seconds.
+        warnings: what may not be as it is wanted; each was issued as a Python warning when the saga was built.
     """
 
     name: str
@@ -38,9 +43,13 @@ class Saga(Fixed):
     shortest_timeout: float
     required_fields: Mapping[str, str]
     input_wires: tuple[tuple[str, Wire], ...]
+    throws_abort: bool
+    warnings: tuple[DefinitionWarning, ...]
 
-    def __init__(self, name: str, *steps: Step | Parallel, input: type | None = None) -> None:
-        builder = Builder(name, input)
+    def __init__(
+        self, name: str, *steps: Step | Parallel, input: type | None = None, throws_abort: bool = False
+    ) -> None:
+        builder = Builder(name, input, throws_abort=throws_abort)
         doc = builder.sequence(steps, in_parallel=False)
         vars(self).update(
             name=name,
@@ -52,14 +61,24 @@ class Saga(Fixed):
             shortest_timeout=min(job.timeout for jobs in (builder.actions, builder.undos) for job in jobs.values()),
             required_fields=MappingProxyType(builder.required_fields()),
             input_wires=builder.input_wires() if input is None else (),
+            throws_abort=throws_abort,
+            warnings=tuple(builder.warnings),
         )
+        for warning in self.warnings:
+            warnings.warn(warning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<Saga {self.name}: {', '.join(self.outline.steps)}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Saga) and (
-            self is other or (self.is_like(other) and self.input is other.input and self.items == other.items)
+            self is other
+            or (
+                self.is_like(other)
+                and self.input is other.input
+                and self.throws_abort is other.throws_abort
+                and self.items == other.items
+            )
         )
 
     def __hash__(self) -> int:

@@ -15,6 +15,27 @@ class DefinitionError(SagaError):
     """A saga's definition is wrong: the text names the saga, the step and the remedy."""
 
 
+class DefinitionWarning(UserWarning):
+    """A saga's definition may not do what is wanted.
+
+    Attributes:
+        what: what was found, naming the saga and the step.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+class CarelessStep(DefinitionWarning):
+    """A step that cannot tell a repeated attempt from the first, or an undo that cannot tell what there is to undo."""
+
+
 class InputError(SagaError):
     """The input given to ``start`` does not fit the saga, or cannot be stored as JSON."""
 

@@ -24,6 +24,7 @@ from saga.context import Current, action_key, current, reset_current, set_curren
 from saga.crashpoints import reach
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.refusal import Refusal
 from saga.run import Run
 from saga.state import Results
 from saga.step_task import prepare
@@ -114,7 +115,7 @@ class Performer:
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
-        return _raised(traced.info.state, raised, transactional=connection is not None)
+        return _raised(traced.info.state, raised, run.job.refusal, transactional=connection is not None)
 
     def _returned(self, run: Run, value: Any) -> Outcome:
         try:
@@ -199,23 +200,27 @@ def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, A
     return values
 
 
-def _raised(state: str, error: Any, *, transactional: bool) -> Outcome:
+def _raised(state: str, error: Any, refusal: Refusal | None, *, transactional: bool) -> Outcome:
     """Every way in which Celery says that a task did not simply return."""
     effect = not transactional
     if state == states.RETRY and isinstance(error, Retry):
         cause = error.exc if isinstance(error.exc, BaseException) else error
-        if isinstance(cause, Abort):
-            return Failure(cause, effect=False, traceback=None)
+        if _is_refusal(cause, refusal):
+            return Failure(cause, effect=False, final=True)
         return Failure(cause, effect=effect, min_wait=_seconds(error.when), traceback=_traceback(cause))
     if state in (states.REJECTED, states.IGNORED):
         return _refused(error)
     if isinstance(error, SoftTimeLimitExceeded):
         return Interruption("the worker's time limit came")
-    if isinstance(error, Abort):
-        return Failure(error, effect=False)
+    if _is_refusal(error, refusal):
+        return Failure(error, effect=False, final=True)
     if not isinstance(error, BaseException):
         error = StepError(clean_text(error))
     return Failure(error, effect=effect, traceback=_traceback(error))
+
+
+def _is_refusal(error: Any, refusal: Refusal | None) -> bool:
+    return isinstance(error, Abort) or (refusal is not None and error in refusal)
 
 
 def _refused(error: Any) -> Failure:

@@ -12,6 +12,7 @@ from celery.app.task import Task
 
 from saga.codec import clean_text
 from saga.errors import DefinitionError
+from saga.refusal import AbortOn
 from saga.retry import LONGEST, Retry
 from saga.wiring import Value
 
@@ -44,6 +45,9 @@ class Step:
         priority: the message priority, as Celery's broker counts it; the saga's own by default.
         bind: where parameters get their values, if not by their names: ``{"to": "input.email", "kind": Value("sold")}``.
         compensate_bind: the same for the undo.
+        abort_on: exceptions of the action, or a predicate of one, that mean that definitely nothing happened: as if the
+            task had raised ``Abort``. A predicate that fails has not said so. The undo keeps its own ``compensate_retry``.
+        careless: it is meant that the step does without what makes it safe to repeat or to undo, so nobody is warned.
     """
 
     task: Task
@@ -59,12 +63,16 @@ class Step:
     priority: int | None = field(default=None, kw_only=True)
     bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
     compensate_bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
+    abort_on: AbortOn = field(default=(), kw_only=True)
+    careless: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for option in ("bind", "compensate_bind"):
             value = getattr(self, option)
             if isinstance(value, Mapping):
                 object.__setattr__(self, option, MappingProxyType(dict(value)))
+        if isinstance(self.abort_on, (list, set, frozenset)):
+            object.__setattr__(self, "abort_on", tuple(self.abort_on))
 
     def __hash__(self) -> int:
         return hash((getattr(self.task, "name", None), self.name))
@@ -115,6 +123,7 @@ PRIORITY: Final = "a whole number from 0 to 255, such as priority=5"
 _BINDING = "a mapping of parameters to sources, such as {'to': 'input.email'}"
 _OPTIONS: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("pivot", lambda value: isinstance(value, bool), "True or False"),
+    ("careless", lambda value: isinstance(value, bool), "True or False"),
     ("transactional", lambda value: isinstance(value, bool), "True or False"),
     ("queue", _is_queue, "the name of a queue, such as 'slow'"),
     ("priority", is_priority, PRIORITY),

@@ -25,11 +25,11 @@ def cancel_hotel(hotel: str | None) -> None:
 
 
 @app.task
-def book_flight(city: str) -> str:
+def book_flight(city: str, idempotency_key: str) -> str:
     if city == "Atlantis":
         raise Abort(f"nobody flies to {city}")
     print(f"a seat to {city}")
-    return "seat-12A"
+    return f"seat-{idempotency_key[-6:]}"
 
 
 @app.task

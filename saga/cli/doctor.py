@@ -13,18 +13,26 @@ from saga.doctor import Level, examine
 
 
 @click.command("doctor")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
 @json_option
 @pass_context
-def doctor_command(context: Context, as_json: bool) -> None:
+def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
     """Check the settings of Celery and Postgres.
 
-    Names each unsafe one with its remedy. Exits with 1 if any is bad; warnings and notes (what has no effect in a saga) are only shown.
+    Names each unsafe one with its remedy. Exits with 1 if any is bad, with --strict on warnings, too; notes (what has no effect in a saga) are only shown.
     """
     findings = examine(context.orchestrator)
     healthy = all(finding.level is not Level.BAD for finding in findings)
+    passes = healthy and not (strict and any(finding.level is Level.WARNING for finding in findings))
     if as_json:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
     else:
         print_table(("level", "what", "remedy"), [(each.level, each.what, each.remedy) for each in findings])
-        click.echo("\nnothing is bad" if healthy else "\nit is not safe like this")
-    sys.exit(0 if healthy else 1)
+        click.echo(f"\n{_verdict(healthy, passes)}")
+    sys.exit(0 if passes else 1)
+
+
+def _verdict(healthy: bool, passes: bool) -> str:
+    if not healthy:
+        return "it is not safe like this"
+    return "nothing is bad" if passes else "nothing is bad, but there are warnings, and --strict counts them"

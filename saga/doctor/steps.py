@@ -129,6 +129,13 @@ def options(app: Celery, catalog: Catalog) -> Iterator[Finding]:
                 )
 
 
+def definitions(app: Celery, catalog: Catalog) -> Iterator[Finding]:  # noqa: ARG001 - every check is given both
+    """What was warned of when the sagas were built, where nobody may have seen it."""
+    for saga in catalog:
+        for warning in saga.warnings:
+            yield Finding(Level.WARNING, warning.what, warning.remedy)
+
+
 def retries(app: Celery, catalog: Catalog) -> Iterator[Finding]:
     """A task that may be retried more often than its step's policy allows."""
     for place in _places(catalog):
@@ -151,4 +158,5 @@ STEP_CHECKS: tuple[Callable[[Celery, Catalog], Iterator[Finding]], ...] = (
     priorities,
     options,
     retries,
+    definitions,
 )

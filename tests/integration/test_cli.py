@@ -651,6 +651,15 @@ def test_doctor_exits_with_1_when_something_is_bad(run: Run, shop: ModuleType) -
     assert "add 'json' to accept_content" in result.stdout
 
 
+def test_doctor_repeats_what_was_warned_of_and_exits_with_1_for_it_if_it_is_strict(run: Run) -> None:
+    plain, strict = run("doctor"), run("doctor", "--strict")
+
+    assert plain.exit_code == 0
+    assert "its task takes no idempotency_key" in " ".join(plain.stdout.split())
+    assert strict.exit_code == 1
+    assert "--strict counts them" in strict.stdout
+
+
 def _examined(app: Celery, *steps: Step, url: str = "postgresql://127.0.0.1:1/nowhere") -> str:
     orchestrator = Orchestrator(app, sagas=[Saga("examined", *steps)] if steps else [], database_url=url)
     return "\n".join(f"{finding.level} {finding.what}" for finding in doctor.examine(orchestrator))

@@ -77,7 +77,7 @@ def test_the_programs_that_need_nothing_else_run() -> None:
         f"exec(compile({program!r}, 'block {number}', 'exec'), {{'__name__': 'block{number}'}})"
         for number, program in enumerate(runnable)
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

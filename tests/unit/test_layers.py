@@ -15,7 +15,7 @@ ROOT = Path(saga.__file__).parent
 
 LAYERS = [
     "cause errors config crashpoints",
-    "ids codec outline wiring retry step builder definition events commands outcome context",
+    "ids codec outline wiring retry refusal care step builder definition events commands outcome context",
     "state tracks memory decision machine permission binding signals catalog",
     "database tables log work due schema plan barriers transaction",
     "engine run judgement batch attempts claims pace",

@@ -1,0 +1,87 @@
+"""Refusal: which exceptions of a task mean that definitely nothing happened, said from outside it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from saga.errors import DefinitionError
+
+logger = logging.getLogger("saga")
+
+AbortOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], Any]
+"""What ``abort_on`` takes: an exception class, several, or a predicate of one exception."""
+
+_EXPECTED = (
+    "an exception class, a tuple of them, or a function of one exception, such as abort_on=(InsufficientFunds,) "
+    "or abort_on=lambda error: error.code == 'declined'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What tells a refusal from a failure whose effect is not known.
+
+    Attributes:
+        place: the saga and the step, in words, for the log.
+        classes: exceptions that are refusals.
+        predicate: what is asked about every other one.
+    """
+
+    place: str
+    classes: tuple[type[Exception], ...] = ()
+    predicate: Callable[[Exception], Any] | None = None
+
+    def __contains__(self, error: object) -> bool:
+        if isinstance(error, self.classes):
+            return True
+        return self.predicate is not None and isinstance(error, Exception) and self._asked(self.predicate, error)
+
+    def _asked(self, predicate: Callable[[Exception], Any], error: Exception) -> bool:
+        """What the predicate says; one that fails has not said that nothing happened."""
+        try:
+            return bool(predicate(error))
+        except Exception:
+            logger.exception(
+                "%s: abort_on failed when asked about a %s, so that counts as a failure that may have had its effect",
+                self.place,
+                type(error).__name__,
+            )
+            return False
+
+
+def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bool = False) -> Refusal | None:
+    """What a step's ``abort_on``, or its task's ``throws``, amounts to; ``None`` for nothing.
+
+    Args:
+        anything: ``Exception`` itself may be given.
+
+    Raises:
+        DefinitionError: it is neither exceptions nor a predicate, or it would call every failure a refusal.
+    """
+    if isinstance(given, (tuple, type)):
+        classes = given if isinstance(given, tuple) else (given,)
+        _check_classes(place, option, given, classes, anything)
+        return Refusal(place, classes) if classes else None
+    if not callable(given):
+        raise DefinitionError(f"{place}: {option}={given!r} expected {_EXPECTED}")
+    if inspect.iscoroutinefunction(given):
+        raise DefinitionError(f"{place}: {option}={given.__qualname__} is an async def, which is true of everything")
+    return Refusal(place, predicate=given)
+
+
+def _check_classes(place: str, option: str, given: Any, classes: tuple[Any, ...], anything: bool) -> None:
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise DefinitionError(f"{place}: {option}={given!r} expected {_EXPECTED}")
+        if not issubclass(each, Exception) or (each is Exception and not anything):
+            raise DefinitionError(
+                f"{place}: {option} has {each.__name__}, which says of every failure, also of a bug or a lost connection, "
+                f"that nothing happened; name the exceptions that mean it"
+            )
+
+
+__all__ = ["AbortOn", "Refusal", "refusal_of"]

@@ -1,0 +1,109 @@
+"""What becomes of a saga when a task that knows nothing of sagas refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from saga import Cause, Orchestrator, Saga, Step
+from saga.handle import Handle
+from saga.performer import Performer
+from tests.integration.conftest import Bench, always, never
+
+app = Celery("refusals", broker="memory://", set_as_current=False)
+_does: list[Callable[[Any], Any]] = []
+
+
+class InsufficientFunds(ValueError):
+    """What an existing task raises."""
+
+
+@app.task(shared=False, bind=True, throws=(InsufficientFunds,))
+def debit(self: Any, idempotency_key: str) -> str:
+    return str(_does.pop(0)(self))
+
+
+@app.task(shared=False)
+def credit(action_key: str) -> None: ...
+
+
+SAGAS = [
+    Saga("listed", Step(debit, compensate=credit, abort_on=InsufficientFunds)),
+    Saga("asked", Step(debit, compensate=credit, abort_on=lambda error: "funds" in str(error))),
+    Saga("thrown", Step(debit, compensate=credit), throws_abort=True),
+    Saga("unsaid", Step(debit, compensate=credit)),
+    Saga("pivot", Step(debit, pivot=True, abort_on=InsufficientFunds)),
+]
+
+
+@pytest.fixture
+def bank(database_url: str) -> Iterator[Bench]:
+    own = Celery("refusals", broker="memory://", set_as_current=False)
+    for task in (debit, credit):
+        own.tasks.register(app.tasks[task.name])
+    orchestrator = Orchestrator(own, sagas=SAGAS, database_url=database_url)
+    published: list[Any] = []
+    orchestrator.engine.publish = published.extend
+    _does.clear()
+    yield Bench(orchestrator, database_url.replace("+psycopg", ""), published)
+    orchestrator.close()
+
+
+def attempt(bank: Bench, name: str, *does: Callable[[Any], Any]) -> Handle:
+    """Run a saga through attempts that do these things."""
+    handle = bank.orchestrator.start(name, {})
+    worker = bank.worker()
+    performer = Performer(bank.orchestrator.app, worker, 1_000_000, never)
+    _does[:] = does
+    run = bank.claimed(handle, worker=worker)
+    while _does:
+        following = worker.record(run, performer.perform(run, None), always)
+        run = following and (worker.wake(following) if following.held is not None else following)
+        assert run or not _does
+    return handle
+
+
+def refuses(task: Any) -> None:
+    raise InsufficientFunds("insufficient funds")
+
+
+def refuses_by_retry(task: Any) -> None:
+    task.retry(exc=InsufficientFunds("insufficient funds"))
+
+
+def breaks(task: Any) -> None:
+    raise ConnectionError("reset")
+
+
+@pytest.mark.parametrize("how", [refuses, refuses_by_retry])
+@pytest.mark.parametrize("name", ["listed", "asked", "thrown", "pivot"])
+def test_a_refusal_of_an_existing_task_is_an_abort_with_its_own_type_and_text(
+    bank: Bench, name: str, how: Callable[[Any], Any]
+) -> None:
+    state = attempt(bank, name, how).replay()
+    assert state.status == "compensated"
+    assert state.steps["debit"].status == "aborted"
+    assert state.steps["debit"].attempts == 1
+    assert state.steps["debit"].undo is None
+    assert state.cause == Cause("InsufficientFunds", "insufficient funds", step="debit")
+
+
+def test_the_same_exception_of_a_step_that_says_nothing_is_tried_again(bank: Bench) -> None:
+    state = attempt(bank, "unsaid", refuses).replay()
+    assert state.status == "running"
+    assert state.steps["debit"].attempts == 2
+
+
+def test_a_refusal_after_an_attempt_that_may_have_had_its_effect_is_undone(bank: Bench) -> None:
+    state = attempt(bank, "listed", breaks, refuses).replay()
+    assert state.steps["debit"].status == "unknown"
+    assert state.status == "compensating"
+    assert state.steps["debit"].undo is not None
+
+
+def test_any_other_exception_is_no_refusal(bank: Bench) -> None:
+    for name in ("listed", "asked", "thrown"):
+        assert attempt(bank, name, breaks).replay().steps["debit"].attempts == 2
