@@ -69,6 +69,21 @@ LEDGERS = (
 )
 
 
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be so.
+
+    Attributes:
+        claim: what it is, in words.
+        examined: how many rows or sagas were looked at.
+        problems: whatever shows that it is not so, in words.
+    """
+
+    claim: str
+    examined: int
+    problems: list[str]
+
+
 def audit(connection: Connection, orders: Sequence[Order]) -> list[str]:
     """Everything that is wrong, in words; nothing, if all is well."""
     return check(read(connection, orders))
@@ -102,20 +117,37 @@ def _movements(connection: Connection, table: Table) -> list[Movement]:
 
 def check(books: Books) -> list[str]:
     """What is wrong in these books."""
+    return [problem for each in checks(books) for problem in each.problems]
+
+
+def checks(books: Books) -> list[Check]:
+    """All that is looked at, and what was found."""
     return [
-        *check_sagas(books),
-        *check_confirmed(books),
-        *(problem for ledger in LEDGERS for problem in check_ledger(books, ledger)),
-        *check_sums(books),
+        Check("Every saga has come to its end", len(books.orders), list(check_sagas(books))),
+        Check("No work is left over", books.work, list(check_work(books))),
+        Check("The confirmed orders are the completed sagas", len(books.confirmed), list(check_confirmed(books))),
+        *(
+            Check(
+                f"{ledger.table.name.capitalize()}: once for each order, and back once if undone",
+                len(books.ledgers[ledger.table.name]),
+                list(check_ledger(books, ledger)),
+            )
+            for ledger in LEDGERS
+        ),
+        Check("Stock, money and parcels add up to the completed orders", len(books.completed), list(check_sums(books))),
     ]
 
 
 def check_sagas(books: Books) -> Iterator[str]:
-    """Every saga is finished, and the engine has nothing left to do."""
+    """Every saga is finished."""
     for order in books.orders:
         status = books.statuses.get(order.number, "not there")
         if status not in (Status.COMPLETED, Status.COMPENSATED):
             yield f"order {order.number}: its saga is {status}, expected completed or compensated"
+
+
+def check_work(books: Books) -> Iterator[str]:
+    """The engine has nothing left to do."""
     if books.work:
         yield f"the work table has {books.work} rows, expected none"
 

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 
 from celery import Celery
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 
 from saga import Handle, Orchestrator, Status
 from saga.dev import Stack, Worker
@@ -23,6 +22,7 @@ from . import faults, purchases, tables
 from .app import place_order
 from .purchases import Order
 from .report import Report, document, report, show
+from .view import Counts, View, count
 
 APP = f"{__package__}.app"
 CONCURRENCY = 4
@@ -99,13 +99,12 @@ def play(
     for worker in workers:
         worker.wait_ready()
     began = time.monotonic()
-    with progress_bar(console) as progress:
-        task = progress.add_task("orders", total=len(orders))
-        for finished in placing(orchestrator, database, orders):
-            progress.update(task, completed=finished)
-            if workers[0].is_alive and 2 * finished >= len(orders):
+    with View(console, len(orders)) as view:
+        for counts in placing(orchestrator, database, orders):
+            view.update(counts)
+            if workers[0].is_alive and 2 * counts.finished >= len(orders):
                 kill(workers[0])
-                progress.console.print(f"[red]kill -9[/] worker-1 and its processes, after {finished} orders")
+                view.tell_kill("worker-1")
     elapsed = time.monotonic() - began
     with database.connect() as connection:
         return report(connection, orders, elapsed)
@@ -118,35 +117,25 @@ def kill(worker: Worker) -> None:
     worker.kill()
 
 
-def placing(orchestrator: Orchestrator, database: Engine, orders: Sequence[Order]) -> Iterator[int]:
-    """Place the orders, some at a time, until all are finished; yields how many are."""
-    placed = finished = 0
+def placing(orchestrator: Orchestrator, database: Engine, orders: Sequence[Order]) -> Iterator[Counts]:
+    """Place the orders, some at a time, until all are finished; yields how it stands."""
+    placed = 0
+    counts = Counts()
     changed = time.monotonic()
-    while finished < len(orders) and time.monotonic() < changed + PATIENCE:
-        batch = orders[placed : finished + IN_FLIGHT]
+    while counts.finished < len(orders) and time.monotonic() < changed + PATIENCE:
+        batch = orders[placed : counts.finished + IN_FLIGHT]
         orchestrator.start_many(place_order, batch, keys=[order.key for order in batch])
         placed += len(batch)
         time.sleep(LOOK_EVERY)
-        before, finished = finished, count_finished(database)
-        if finished > before:
+        before = counts
+        with database.connect() as connection:
+            counts = count(connection)
+        if counts.finished > before.finished:
             changed = time.monotonic()
-        yield finished
-
-
-def count_finished(database: Engine) -> int:
-    """How many sagas are completed or compensated."""
-    with database.connect() as connection:
-        return connection.scalar(text("SELECT count(finished_at) FROM saga.instance")) or 0
+        yield counts
 
 
 def longest_undone(orchestrator: Orchestrator) -> Handle | None:
     """A compensated saga with something to tell."""
     found = orchestrator.find(saga=place_order, status=Status.COMPENSATED, limit=20)
     return max(found, key=lambda handle: len(handle.log()), default=None)
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with numbers and the time."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )

@@ -7,16 +7,15 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, text
 
-from saga import Handle, StepState
-from saga.events import Entry
+from saga import Handle
 
-from .audit import audit
+from .audit import Check, checks, read
 from .purchases import Order
+from .story import story
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Report:
         lost_attempts: how many ended with the killed worker.
         dollars: what the completed orders are worth.
         elapsed: seconds from the first order to the last saga's end.
-        discrepancies: what the audit found wrong.
+        checks: what the audit looked at.
+        discrepancies: what it found wrong.
     """
 
     orders: int
@@ -41,6 +41,7 @@ class Report:
     dollars: Decimal
     elapsed: float
     orders_per_second: float
+    checks: list[Check]
     discrepancies: list[str]
 
 
@@ -57,6 +58,7 @@ COUNTS = text("""
 
 def report(connection: Connection, orders: Sequence[Order], elapsed: float) -> Report:
     """Count what the log tells, and audit the books."""
+    checked = checks(read(connection, orders))
     attempts, retries, lost, completed, compensated, dollars = connection.execute(COUNTS).one()
     return Report(
         orders=len(orders),
@@ -68,7 +70,8 @@ def report(connection: Connection, orders: Sequence[Order], elapsed: float) -> R
         dollars=dollars,
         elapsed=round(elapsed, 2),
         orders_per_second=round((completed + compensated) / elapsed, 1),
-        discrepancies=audit(connection, orders),
+        checks=checked,
+        discrepancies=[problem for each in checked for problem in each.problems],
     )
 
 
@@ -95,37 +98,31 @@ def _saga_document(handle: Handle) -> dict[str, Any]:
 
 
 def show(console: Console, report: Report, undone: Handle | None) -> None:
-    """Print the report, with one saga that was undone."""
-    if undone is not None:
-        show_saga(console, undone)
+    """Print the report: the figures, the audit, and the story of one saga that was undone."""
+    console.print()
     console.print(_summary(report))
+    console.print()
+    console.print(_audit(report))
     console.print(_verdict(report))
+    if undone is not None:
+        console.print()
+        console.print(story(undone))
+    console.print(NEXT)
 
 
-def show_saga(console: Console, handle: Handle) -> None:
-    """Print a saga's log, and the state that its replay gives."""
-    state = handle.replay()
-    title = f"{handle.key} is {state.status}, because of {state.reason}"
-    console.print(Panel(Group(_log(handle.log()), "", _steps(state.steps)), title=title, expand=False))
+NEXT = """
+[dim]Next[/]
+  saga demo --seed 7         the same orders, other bad luck
+  saga demo --help           fewer orders, or all of it as JSON
+  saga dev -A yourapp        the same servers for an app of your own"""
 
 
-def _log(entries: Sequence[Entry]) -> Table:
-    table = Table("#", "ms", "its log", "step", "try", "worker", "error", box=None, header_style="dim")
-    for column in table.columns[:-1]:  # on a narrow terminal the errors give way, not the rest
-        column.no_wrap = True
-    start = entries[0].at
-    for entry in entries:
-        since = (entry.at - start).total_seconds() if entry.at and start else 0.0
-        attempt, worker = (str(number or "") for number in (entry.attempt, entry.worker))
-        error = str(entry.data.get("error", ""))
-        table.add_row(str(entry.seq), f"{since * 1000:.0f}", entry.kind, entry.step, attempt, worker, error)
-    return table
-
-
-def _steps(steps: dict[str, StepState]) -> Table:
-    table = Table("its replay", "action", "undo", box=None, header_style="dim")
-    for name, step in steps.items():
-        table.add_row(name, step.status, step.undo.status if step.undo else "")
+def _audit(report: Report) -> Table:
+    table = Table("the audit", "looked at", "found", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.columns[1].justify = "right"
+    for check in report.checks:
+        found = f"[red]{len(check.problems)} wrong[/]" if check.problems else "[green]✔[/]"
+        table.add_row(check.claim, f"{check.examined:,}", found)
     return table
 
 

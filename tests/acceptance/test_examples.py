@@ -74,9 +74,19 @@ def declined(number: int) -> bool:
 
 def test_the_shop_shows_an_undone_order_and_the_verdict(played: tuple[Engine, Report, str]) -> None:
     output = played[2]
-    assert "is compensated, because of payment: card declined" in output
-    assert "compensation_succeeded" in output
+    assert "payment is refused, so it did nothing: card declined" in output
+    assert output.index("What was done is undone, in reverse:") < output.index("reservation is undone.")
     assert "Audit passed" in output
+
+
+def test_the_shop_shows_its_counts_and_each_check_of_the_audit(played: tuple[Engine, Report, str]) -> None:
+    _, report, output = played
+    assert f"{ORDERS}/{ORDERS}" in output
+    for count in ("completed", "refused", "undone", "killed"):
+        assert count in output
+    assert [check.claim for check in report.checks if check.claim not in output] == []
+    assert all(check.examined > 0 for check in report.checks if check.claim != "No work is left over")
+    assert "saga dev -A" in output
 
 
 COMPLETED = "SELECT min(number) FROM shop.orders"
