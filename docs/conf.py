@@ -18,8 +18,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "direc
 exclude_patterns = ["_build", "_ext"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
 html_title = f"pgsaga {release}"
 html_show_sphinx = False
+smartquotes = False  # it makes a dash of `--wait`
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
