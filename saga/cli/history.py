@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import entry_json, state_json
 from saga.engine import Subject
-from saga.events import Entry
+from saga.events import AttemptEvent, Entry
 from saga.state import State, StepState
 
 
@@ -61,14 +61,23 @@ def _moments(subject: Subject, entries: Sequence[Entry]) -> Iterator[tuple[Any, 
     before = subject.replay([])
     for entry in entries:
         after = subject.replay([entry], before)
-        yield entry.seq, moment(entry.at), entry.kind, entry.step, after.status, "; ".join(_changes(before, after))
+        changes = "; ".join(_changes(before, after, _concerned(entry, before, after)))
+        yield entry.seq, moment(entry.at), entry.kind, entry.step, after.status, changes
         before = after
 
 
-def _changes(before: State, after: State) -> Iterator[str]:
+def _concerned(entry: Entry, before: State, after: State) -> Iterable[str]:
+    """The steps that an entry may have changed: where the saga goes on as it did, the one that it is about."""
+    event = entry.event
+    if isinstance(event, AttemptEvent) and event.step in after.steps and before.rolling_back == after.rolling_back:
+        return [event.step]
+    return after.steps
+
+
+def _changes(before: State, after: State, steps: Iterable[str]) -> Iterator[str]:
     """What one entry made of a state, in words."""
-    for name, step in after.steps.items():
-        yield from _step_changes(name, before.steps[name], step)
+    for name in steps:
+        yield from _step_changes(name, before.steps[name], after.steps[name])
     for word in ("paused", "rolling_back", "past_pivot"):
         if getattr(before, word) != getattr(after, word):
             yield f"{'' if getattr(after, word) else 'no longer '}{word.replace('_', ' ').replace('past ', 'past the ')}"

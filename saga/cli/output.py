@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +33,8 @@ _STYLES = {
     "warning": "yellow",
 }
 _WIDE = 1000
+_MANY = 200
+"""Rows of a table that is printed at once."""
 
 
 def print_json(value: Any) -> None:
@@ -47,12 +50,34 @@ def console() -> Console:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows below their headings; the first column is never broken."""
+    if len(rows) > _MANY:
+        _print_many(columns, rows)
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console().print(table)
+
+
+def _print_many(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """The same for rows without end: rich takes a millisecond for each. Lines are left to the terminal to break."""
+    cells = [[plain(value) for value in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    lines = ["  ".join(_padded(text, width) for text, width in zip(row, widths, strict=True)) for row in cells]
+    head = "  ".join(name.ljust(width) for name, width in zip(columns, widths, strict=True))
+    click.echo("\n".join(line.rstrip() for line in (click.style(head.rstrip(), bold=True), *lines)))
+
+
+def _width(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _padded(text: str, width: int) -> str:
+    blank = " " * (width - _width(text))
+    style = _STYLES.get(text)
+    return (click.style(text, fg=style.split()[-1]) if style else text) + blank
 
 
 def _cell(value: Any) -> Text:
@@ -63,7 +88,7 @@ def _cell(value: Any) -> Text:
 def plain(value: Any) -> str:
     """A value as text that cannot drive a terminal: what others wrote into the log is shown, never obeyed."""
     text = "" if value is None else str(value)
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def shortened(value: Any, limit: int = 60) -> str:
