@@ -54,7 +54,7 @@ class Settings(BaseModel):
     kill_grace: float = Field(default=10.0, gt=0)
     """How long after its deadline a step may hold a prefork process before the process ends itself."""
     pool_size: int = Field(default=5, gt=0)
-    """Database connections kept open by a process."""
+    """Database connections that a process keeps open; while it is busy it may open as many again, and no more."""
     prepared_statements: bool = True
     """Turn off behind a transaction pooler."""
 

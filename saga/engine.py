@@ -276,12 +276,17 @@ class Engine:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def subject(self, saga_id: UUID) -> Subject:
+    def subject(self, saga_id: UUID, fingerprint: str | None = None) -> Subject:
         """A saga with the definition to read its log with: the registered one, or else the stored outline.
+
+        Args:
+            fingerprint: of its definition, where that is known.
 
         Raises:
             SagaNotFound: there is no such saga.
         """
+        if fingerprint and (saga := self.catalog.by_fingerprint(fingerprint)):
+            return Subject.of(saga_id, saga)
         with self.database.link() as link:
             header = log.read_header(link, saga_id)
             if header is None:

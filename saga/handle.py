@@ -27,7 +27,7 @@ from saga.events import (
     RetryRequested,
     StepSkipped,
 )
-from saga.log import Header
+from saga.log import End, Header
 from saga.state import State, Status, StepState
 from saga.waiter import Waiter
 
@@ -130,11 +130,10 @@ class Handle:
             timeout: seconds.
 
         Raises:
+            SagaNotFound: it is not in the log, for seconds.
             TimeoutError: it was neither in time.
         """
-        if not self._waiter.wait(self.id, timeout):
-            raise TimeoutError(f"saga {self.id} is {self.status} after {timeout:g} s")
-        return self.status
+        return Status(self._end(timeout, wants_log=False).status)
 
     def result(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end and return step name to result, as the types the steps declare.
@@ -144,11 +143,14 @@ class Handle:
             SagaCompensated: it was rolled back.
             SagaStuck: it waits for an operator; it is not finished.
             SagaAbandoned: an operator ended it without undoing more.
+            SagaNotFound: it is not in the log, for seconds.
             TimeoutError: it was not finished in ``timeout`` seconds.
         """
-        status = self.wait(timeout)
-        subject = self._subject()
-        state = self.replay()
+        end = self._end(timeout, wants_log=True)
+        status = Status(end.status)
+        with clear_errors(self._engine.database):
+            subject = self._engine.subject(self.id, end.fingerprint)
+        state = subject.replay(log.entries(self.id, end.rows) or self._entries(None))
         if status is Status.COMPENSATED:
             raise SagaCompensated(self.id, state.reason, state.cause)
         if status is Status.STUCK:
@@ -156,6 +158,12 @@ class Handle:
         if status is Status.ABANDONED:
             raise SagaAbandoned(self.id, state.reason, state.cause, state.undos_owed)
         return _typed(subject, state)
+
+    def _end(self, timeout: float | None, *, wants_log: bool) -> End:
+        end = self._waiter.wait(self.id, timeout, wants_log=wants_log)
+        if end is None:
+            raise TimeoutError(f"saga {self.id} is {self.status} after {timeout:g} s")
+        return end
 
     def _subject(self) -> Subject:
         with clear_errors(self._engine.database):

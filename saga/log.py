@@ -334,6 +334,47 @@ def read_statuses(link: Link, ids: Sequence[UUID]) -> dict[UUID, str]:
     return {row[0]: row[1] for row in rows}
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a saga stands, for who waits for its end.
+
+    Attributes:
+        ended: it is finished or stuck.
+        rows: the columns of its entries, if it has ended and they were asked for.
+    """
+
+    fingerprint: str
+    status: str
+    ended: bool
+    rows: list[Row]
+
+
+_ENDED = [str(status) for status in Status if status.terminal or status is Status.STUCK]
+
+
+def read_ends(link: Link, ids: Sequence[UUID], logs: Sequence[UUID]) -> dict[UUID, End]:
+    """Where each of these sagas stands that exists, with the log of those that have ended and whose log is wanted.
+
+    Raises:
+        CorruptLog: one of them holds JSON that Python does not read.
+    """
+    rows = link.run(
+        f"""
+        SELECT i.id, i.fingerprint, i.status, i.status = ANY(%(ended)s), {_READ}
+        FROM {{s}}.instance AS i LEFT JOIN {{s}}.log AS l
+            ON l.saga_id = CASE WHEN i.status = ANY(%(ended)s) AND i.id = ANY(%(logs)s) THEN i.id END
+        WHERE i.id = ANY(%(ids)s) ORDER BY i.id, seq
+        """,
+        {"ids": list(ids), "logs": list(logs), "ended": _ENDED},
+    )
+    found: dict[UUID, End] = {}
+    for saga_id, fingerprint, status, ended, *entry in rows:
+        end = found.setdefault(saga_id, End(fingerprint, status, ended, []))
+        if entry[0] is not None:
+            end.rows.append(tuple(entry))
+    return found
+
+
 def find_headers(
     link: Link,
     *,

@@ -27,6 +27,7 @@ class Server:
         standby: it only follows another server.
         others: how many connections are not ours.
         followers: how many other servers stream from this one.
+        client: the most connections of one client.
         concurrency: how many processes a worker of the app has.
     """
 
@@ -35,6 +36,7 @@ class Server:
     others: int
     concurrency: int
     followers: int = 0
+    client: int = 10
 
 
 def examine_server(app: Celery, database: Database) -> Iterator[Finding]:
@@ -62,7 +64,8 @@ def _ask(database: Database, concurrency: int) -> Server:
             """,
             {},
         )
-    return Server({row[0]: row[1] for row in settings}, standby, others, concurrency, followers)
+    return Server({row[0]: row[1] for row in settings}, standby, others, concurrency, followers,
+                  2 * database.settings.pool_size)  # fmt: skip
 
 
 def version(server: Server) -> Iterator[Finding]:
@@ -152,7 +155,8 @@ def connections(server: Server) -> Iterator[Finding]:
         yield Finding(
             Level.NOTE,
             f"{budget}: enough for {free // _EACH_PROCESS} processes",
-            "count the processes of all workers of all apps on this server",
+            "count the processes of all workers of all apps on this server, and the clients, "
+            f"which take one or two as a rule and {server.client} at most",
         )
 
 

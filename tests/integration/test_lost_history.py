@@ -10,6 +10,7 @@ import pytest
 
 from saga import due, log
 from saga.claims import Claims
+from saga.errors import SagaNotFound
 from saga.events import HistoryLost
 from saga.handle import Handle
 from saga.log import Addition
@@ -205,6 +206,15 @@ def test_a_saga_that_is_gone_is_told_of_and_holds_up_nobody(bench: Bench, caplog
     bench.sql("DELETE FROM saga.log WHERE saga_id = %s", gone.id)
     (after,) = worker.record_all([(run, Success("a")), (lost, Success("a"))], always)
     assert after.saga_id == kept.id
+
+
+def test_who_waits_for_a_saga_that_is_gone_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saga.waiter._ABSENT", 0.05)
+    moment = Moment(bench)
+    handle = bench.start()
+    moment.come_back()
+    with pytest.raises(SagaNotFound, match="lost"):
+        handle.result()
 
 
 @pytest.fixture(params=["the entry before is gone", "the entry before is another"])
