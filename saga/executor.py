@@ -21,7 +21,6 @@ from saga.outcome import Interruption
 from saga.pace import Averages, Pace
 from saga.performer import TOLD_TO_STOP, Performer
 from saga.run import Run
-from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
@@ -108,24 +107,25 @@ class Executor:
         """Offer to other workers the lanes that would wait here for longer than so many seconds, as far as one knows."""
         attempt = self._pace.expected(run.saga.name)
         fit = 0 if attempt is None else max(0, int(patience / (attempt * len(run.saga.actions))) - 1)
-        self._offer(take(rest, keep=fit), run.claim.queue, alone=not fit)
+        self._offer(take(rest, keep=fit), alone=not fit)
 
-    def _offer(self, lanes: Sequence[Place], queue: str, *, alone: bool) -> None:
+    def _offer(self, lanes: Sequence[Place], *, alone: bool) -> None:
         if not lanes:
             return
         try:
             with self._database.link() as link:
-                work.offer_on(link, lanes)
-        except Unreachable as error:  # at worst some are sent twice
-            logger.debug("that %d lanes are offered on is not noted: %s", len(lanes), first_line(error))
-        self._attempts.engine.publish([Dispatch(*lane, queue, alone=alone) for lane in lanes])
+                offers = work.offer_on(link, lanes, alone=alone)
+        except Unreachable as error:
+            logger.warning("%d lanes are left to the relay, to be offered again: %s", len(lanes), first_line(error))
+            return
+        self._attempts.engine.publish(offers)
 
     def relieve(self) -> None:
         """Let nobody wait for a long attempt: of its batch, what has ended is recorded, the rest is for others to run."""
         for batch in list(self._batches):
             if stall := batch.stall():
                 self._pace.note(stall.run.saga.name, stall.seconds)
-                self._offer(stall.lanes, stall.run.claim.queue, alone=True)
+                self._offer(stall.lanes, alone=True)
                 self._attempts.record_all(stall.ended, _never)
 
     def _run_batch(self, batch: Batch, carrier: Any) -> None:

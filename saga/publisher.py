@@ -31,7 +31,8 @@ PING = "saga.ping"
 _CAPACITY = 10_000
 _LINGER = 0.015
 _GATHERED = 256
-_TOGETHER = 16
+MOST_LANES = 16
+"""How many lanes share a message."""
 
 
 class Publisher:
@@ -181,7 +182,7 @@ def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
     for message in messages:
         key = (message.queue, message.priority)
         batch = open_batches.get(key)
-        if batch is not None and len(batch) < _TOGETHER and not message.alone:
+        if batch is not None and len(batch) < MOST_LANES and not message.alone:
             batch.append(message)
             continue
         found.append([message])

@@ -15,13 +15,12 @@ from saga.codec import clean_text
 from saga.database import complaint
 from saga.engine import Unreachable
 from saga.errors import first_line
-from saga.publisher import PING, RUN
+from saga.publisher import MOST_LANES, PING, RUN
 from saga.worker import Shutdown, Worker
 
 logger = logging.getLogger("saga")
 
 _NO_LIMIT = 10 * 365 * 24 * 3600
-_MOST_LANES = 1000
 _LONGEST_TEXT = 10_000
 _LATEST = 2**53
 """Microseconds since 1970, to the year 2255: as far as Postgres counts them exactly."""
@@ -30,17 +29,19 @@ _LATEST = 2**53
 def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable[[str, int], None]) -> None:
     """Register the carrier of lanes and the carrier of pings.
 
-    A carrier acknowledges early, whatever the app says: the relay is the redelivery. Its time limits are its own: a
-    step's timeout is kept in the log.
+    A carrier acknowledges early, whatever the app says: the relay is the redelivery. Its time limits are its own, whatever
+    the message says: a step's timeout is kept in the log.
     """
-    options = {"acks_late": False, "ignore_result": True, "store_errors_even_if_ignored": False, "serializer": "json",
-               "time_limit": _NO_LIMIT, "soft_time_limit": _NO_LIMIT, "rate_limit": None, "max_retries": 0,
-               "track_started": False, "typing": False, "shared": False}  # fmt: skip
+    options = {"acks_late": False, "ignore_result": True, "store_errors_even_if_ignored": False, "rate_limit": None,
+               "time_limit": _NO_LIMIT, "soft_time_limit": _NO_LIMIT, "max_retries": 0, "track_started": False,
+               "typing": False, "shared": False, "Request": "saga.carrier:CarrierRequest"}  # fmt: skip
 
     @app.task(name=RUN, bind=True, **options)  # type: ignore[untyped-decorator]
     def run(self: Task, /, *args: Any, **kwargs: Any) -> None:
         try:
-            if lanes := _read_lanes(args, kwargs):
+            if self.request.called_directly:
+                logger.error("%s is called by another task; only a message of its own is heard", RUN)
+            elif lanes := _read_lanes(args, kwargs):
                 worker().executor.run(lanes, self.request)
         except Unreachable as error:
             logger.warning("the database does not answer (%s); the relay offers the work again", complaint(error))
@@ -57,8 +58,8 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
 def _read_lanes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[UUID, str]]:
     """The ids a message carries. Anything else in it is refused."""
     try:
-        if kwargs or len(args) != 1 or not isinstance(args[0], list) or len(args[0]) > _MOST_LANES:
-            raise ValueError("expected one list of lanes")
+        if kwargs or len(args) != 1 or not isinstance(args[0], list) or len(args[0]) > MOST_LANES:
+            raise ValueError(f"expected one list of at most {MOST_LANES} lanes")
         return [_read_lane(lane) for lane in args[0]]
     except ValueError as error:
         logger.error("a malformed %s message is refused: %s", RUN, error)

@@ -260,25 +260,32 @@ def owned_tokens(link: Link, worker: int) -> list[UUID]:
     return [row[0] for row in link.run("SELECT token FROM {s}.work WHERE worker = %(worker)s", {"worker": worker})]
 
 
-def offer_on(link: Link, lanes: Sequence[tuple[UUID, str]]) -> None:
-    """Note that the messages of free lanes are sent anew, by a worker that took them from the queue.
+def offer_on(link: Link, lanes: Sequence[tuple[UUID, str]], *, alone: bool) -> list[Dispatch]:
+    """The messages of those lanes that there are and that are free, to be sent anew by a worker that took the first ones.
 
-    Else a ping that overtakes the new ones would prove these lost. Of what was sent a moment ago nobody asks yet.
+    That they are is noted, else a ping that overtakes them would prove them lost. Of what was sent a moment ago nobody
+    asks yet. Whatever else somebody's message may name goes no further.
     """
-    link.run(
+    rows = link.run(
         """
-        UPDATE {s}.work AS w SET sent = clock_timestamp()
-        FROM (
-            SELECT w.saga_id, w.lane
+        WITH free AS MATERIALIZED (
+            SELECT w.saga_id, w.lane, w.queue, w.priority
             FROM json_to_recordset(%(lanes)s::json) AS r (saga uuid, lane text)
             JOIN {s}.work AS w ON w.saga_id = r.saga AND w.lane = r.lane
+            WHERE w.worker IS NULL
+        ), offered AS MATERIALIZED (
+            SELECT w.saga_id, w.lane FROM free JOIN {s}.work AS w USING (saga_id, lane)
             WHERE w.worker IS NULL AND w.sent < clock_timestamp() - interval '0.25 s'
             FOR UPDATE OF w SKIP LOCKED
-        ) AS offered
-        WHERE w.saga_id = offered.saga_id AND w.lane = offered.lane
+        ), noted AS (
+            UPDATE {s}.work AS w SET sent = clock_timestamp()
+            FROM offered WHERE w.saga_id = offered.saga_id AND w.lane = offered.lane
+        )
+        SELECT saga_id, lane, queue, priority FROM free
         """,
         {"lanes": dumps([{"saga": str(saga_id), "lane": lane} for saga_id, lane in lanes])},
     )
+    return [Dispatch(saga_id, lane, queue, priority, alone) for saga_id, lane, queue, priority in rows]
 
 
 def park(link: Link, saga_id: UUID, lane: str, problem: str) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from celery import Celery
+from kombu.serialization import registry
 
 from saga.doctor.finding import Finding, Level
 from saga.errors import first_line
@@ -24,19 +25,14 @@ def eager(app: Celery) -> Iterator[Finding]:
 
 
 def content(app: Celery) -> Iterator[Finding]:
-    """The messages of sagas are JSON."""
-    accepted = set(app.conf.accept_content or ())
-    if not accepted & {"json", "application/json"}:
+    """The messages of sagas are serialized as the app's own are, and signed if those are."""
+    accepted = {_NAMES.get(content, content) for content in app.conf.accept_content or ()}
+    if app.conf.task_serializer not in accepted:
         yield Finding(
             Level.BAD,
-            f"accept_content={sorted(accepted)} lacks json: workers refuse the messages of sagas",
-            "add 'json' to accept_content",
-        )
-    if app.conf.task_serializer != "json":
-        yield Finding(
-            Level.NOTE,
-            f"task_serializer={app.conf.task_serializer!r} does not apply to sagas: their messages are JSON and hold ids only",
-            "nothing to do; step results go to the saga log as JSON",
+            f"accept_content={sorted(accepted)} lacks {app.conf.task_serializer}, which is the task_serializer: workers "
+            "refuse the messages of sagas, and the app's own",
+            f"add {app.conf.task_serializer!r} to accept_content",
         )
 
 
@@ -44,7 +40,7 @@ _RISKS = {
     "pickle": "a message can hold code, which the worker runs",
     "yaml": "a short message can grow until the worker has no memory left",
 }
-_NAMES = {"application/x-python-serialize": "pickle", "application/x-yaml": "yaml"}
+_NAMES = {content: name for name, content in registry.name_to_type.items()}
 
 
 def untrusted_content(app: Celery) -> Iterator[Finding]:
@@ -54,7 +50,7 @@ def untrusted_content(app: Celery) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             f"accept_content allows {name}: {_RISKS[name]}, whoever sent it",
-            f"take {name!r} out of accept_content; sagas need 'json' only",
+            f"take {name!r} out of accept_content; sagas need no more than task_serializer='json'",
         )
 
 

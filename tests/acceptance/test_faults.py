@@ -246,10 +246,18 @@ def test_malformed_messages_are_refused_and_harm_nobody(world: World) -> None:
         for named in ({}, {"more": 1}):
             app.send_task("saga.run", arguments, named, queue=world.queue)
             app.send_task("saga.ping", arguments, named, queue=world.queue)
+    wish = app.signature("acceptance.price", [1], queue=world.queue)
+    for task in ("saga.run", "saga.ping"):
+        app.send_task(
+            task, [[[str(uuid4()), "main"]]], queue=world.queue, link=wish, link_error=wish, chain=[wish], time_limit=1,
+            soft_time_limit=0.5, countdown=3600,
+        )  # fmt: skip
+    assert world.finish(world.start("sequence")) == Status.COMPLETED
     assert world.finish(world.start("sequence")) == Status.COMPLETED
     assert "Traceback" not in worker.output()
     assert "saga.ping message is refused" in worker.output()
     assert "saga.run message is refused" in worker.output()
+    assert "Task acceptance.price" not in worker.output()
     assert max(map(len, worker.output().splitlines())) < 1000
     assert world.sql("SELECT * FROM saga.ping WHERE queue <> %s", world.queue) == []
 

@@ -14,10 +14,12 @@ from saga import Handle, Status, log
 from saga.claims import Claims
 from saga.database import Link
 from saga.events import Paused
+from saga.executor import Executor
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Success
 from saga.run import Run
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, always
+from saga.work import Dispatch
+from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
 
 NAMES = [SEQUENCE.name, FORKED.name]
@@ -211,3 +213,13 @@ def test_two_batches_of_the_same_sagas_wait_for_each_other_in_one_order(bench: B
         assert won == 100
         additions = [replace(addition, seq=addition.seq + 1) for addition in additions]
     assert deadlocks(bench) == 0
+
+
+def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims: Claims) -> None:
+    waiting, taken = bench.start(priority=7), bench.start()
+    bench.sql("UPDATE saga.work SET queue = 'slow' WHERE saga_id = %s", waiting.id)
+    bench.claimed(taken)
+    bench.published.clear()
+    executor = Executor(bench.orchestrator.app, claims, bench.orchestrator.settings, never)
+    executor._offer([(uuid4(), "main"), (waiting.id, "nowhere"), (waiting.id, "main"), (taken.id, "main")], alone=True)
+    assert bench.published == [Dispatch(waiting.id, "main", "slow", 7, alone=True)]

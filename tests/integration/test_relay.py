@@ -238,7 +238,7 @@ def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(benc
     ping = sent[0]
     assert isinstance(ping, Ping)
     executor = Executor(bench.orchestrator.app, Claims(bench.worker()), bench.orchestrator.settings, never)
-    executor._offer([(handle.id, "main")], "celery", alone=True)
+    executor._offer([(handle.id, "main")], alone=True)
     with bench.orchestrator.database.link() as link:
         due.see_ping(link, ping.queue, ping.number)
     one.tick()

@@ -19,7 +19,7 @@ LAYERS = [
     "state tracks memory decision machine permission binding signals catalog",
     "database tables log work due schema plan barriers transaction",
     "engine run judgement batch attempts claims pace",
-    "step_task performer executor liveness relay worker waiter handle starting publisher audit graph",
+    "step_task carrier performer executor liveness relay worker waiter handle starting publisher audit graph",
     "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
     "cli __init__ __main__",

@@ -39,6 +39,7 @@ class Carriers:
         app = Celery("carriers", set_as_current=False)
         executor = SimpleNamespace(run=lambda lanes, _: self.lanes.extend(lanes))
         register_tasks(app, lambda: SimpleNamespace(executor=executor), lambda *ping: self.pings.append(ping))  # type: ignore[arg-type, return-value]
+        app.tasks[RUN].push_request(called_directly=False)
         self.run, self.ping = app.tasks[RUN].run, app.tasks[PING].run
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +21,19 @@ from saga.publisher import batches
 from saga.work import Dispatch
 
 
+class Everything:
+    """A database that has every lane."""
+
+    @contextmanager
+    def link(self) -> Iterator[Everything]:
+        yield self
+
+    def run(self, _: str, parameters: dict[str, str]) -> list[Any]:
+        return [(UUID(lane["saga"]), lane["lane"], "celery", None) for lane in json.loads(parameters["lanes"])]
+
+
 class NoDatabase:
-    """One that does not answer; nothing is kept from being offered for it."""
+    """One that does not answer."""
 
     def link(self) -> Any:
         raise DatabaseNotReady("away")
@@ -62,7 +76,7 @@ def test_lanes_are_claimed_together_in_groups_of_different_sagas():
 def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float | None, kept: int):
     published: list[Dispatch] = []
     executor = object.__new__(Executor)
-    executor._database = NoDatabase()
+    executor._database = Everything()
     executor._pace = Pace(timedelta(milliseconds=3).total_seconds())
     executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
     if attempt is not None:
@@ -75,6 +89,15 @@ def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float |
     assert len(rest) == kept
     assert len(published) == 15 - kept
     assert {message.alone for message in published} <= {not kept}
+
+
+def test_lanes_that_nobody_can_look_up_are_left_to_the_relay():
+    published: list[Dispatch] = []
+    executor = object.__new__(Executor)
+    executor._database = NoDatabase()
+    executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
+    executor._offer([(UUID(int=1), "main")], alone=True)
+    assert published == []
 
 
 def test_a_pace_follows_what_it_sees():
