@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from importlib.metadata import files
 from pathlib import Path
 
-FILE = Path(__file__).with_name("cdnow_sample.txt")
+NAME = "cdnow_sample.txt"
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,23 @@ class Order:
 
 def first(count: int) -> list[Order]:
     """The first purchases in the order of their dates, numbered from 1."""
-    rows = sorted((line.split() for line in FILE.read_text().splitlines()), key=lambda row: row[2])
+    rows = sorted((line.split() for line in file().read_text().splitlines()), key=lambda row: row[2])
     return [
         Order(number, int(customer), date.fromisoformat(day), int(cds), Decimal(dollars))
         for number, (_, customer, day, cds, dollars) in enumerate(rows[:count], start=1)
     ]
+
+
+def file() -> Path:
+    """The data: beside this file in a checkout, in the folder ``share`` of an environment where a wheel was installed.
+
+    Raises:
+        FileNotFoundError: it was left out of the installation.
+    """
+    beside = Path(__file__).with_name(NAME)
+    if beside.exists():
+        return beside
+    for entry in files("pgsaga") or ():
+        if entry.name == NAME:
+            return Path(entry.locate())
+    raise FileNotFoundError(f"{NAME}, the demo's data, is not installed: install pgsaga anew with pip")

@@ -6,16 +6,35 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from saga.dev import Stack
+from tests.conftest import make_database
 
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
+ORDER = {"sku": "A1", "quantity": 2, "card": "4242", "email": "ann@example.org"}
+DJANGO = """
+import os
+
+import django
+from django.conf import settings
+from sqlalchemy import make_url
+
+url = make_url(os.environ["SAGA_DATABASE_URL"])
+default = {"ENGINE": "django.db.backends.postgresql", "NAME": url.database, "USER": url.username}
+default |= {"PASSWORD": url.password or "", "HOST": url.host, "PORT": url.port}
+settings.configure(DATABASES={"default": default})
+django.setup()
+"""
+"""The settings of a reader's Django project."""
 
 
 def programs(page: str) -> list[str]:
@@ -46,6 +65,59 @@ def test_the_first_program_does_what_the_readme_says(stack: Stack, database_url:
         assert "refunded: payment of 50" in worker.output()
     finally:
         worker.stop()
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The shop of the quickstart, with its worker."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, program: str) -> str:
+        """What a program prints that a reader pastes into a file beside ``shop.py``."""
+        (self.folder / "program.py").write_text(program)
+        return run(self.folder, "program.py", **self.env)
+
+    @property
+    def sagas(self) -> set[str]:
+        """The ids of the sagas there are."""
+        program = "from shop import orchestrator\nprint(*(handle.id for handle in orchestrator.find()))"
+        return set(self.run(program).split())
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "shop.py").write_text(programs("docs/quickstart.md")[0])
+    env = {"SAGA_DATABASE_URL": make_database(stack), "CELERY_BROKER_URL": stack.broker_url}
+    worker = stack.worker("shop", cwd=folder, env=env)
+    worker.wait_ready(PATIENCE)
+    yield Shop(folder, env)
+    worker.stop()
+
+
+def snippets(*, needs: str) -> list[Any]:
+    """The programs of the how-to pages and the quickstart that import something which is not installed with pgsaga."""
+    pages = [
+        "docs/quickstart.md",
+        *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/howto").glob("*.md"))),
+    ]
+    return [
+        pytest.param(program, id=f"{page}-{number}")
+        for page in pages
+        for number, program in enumerate(programs(page), 1)
+        if re.search(rf"^from {needs}\b", program, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("program", snippets(needs="shop"))
+def test_a_program_that_uses_the_shop_runs_as_it_is_pasted(shop: Shop, program: str) -> None:
+    starts, before = "orchestrator.start(" in program, shop.sagas
+    if "django" in program:
+        program = f"{DJANGO}\n{program}\nplace({ORDER!r}, 7)\n"
+    shop.run(program.replace("postgresql+psycopg://user@host:5432/shop", shop.env["SAGA_DATABASE_URL"]))
+    assert len(shop.sagas - before) == starts
 
 
 def test_the_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
