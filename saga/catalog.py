@@ -33,6 +33,11 @@ class Catalog:
     def __iter__(self) -> Iterator[Saga]:
         return iter(self._by_name.values())
 
+    @property
+    def fingerprints(self) -> list[str]:
+        """Those of all definitions, in order."""
+        return sorted(self._by_fingerprint)
+
     def add(self, saga: Saga) -> None:
         """Register a definition, in place of one that has the same name and structure.
 

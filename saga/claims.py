@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from saga import log, work
+from saga import fleet, log, work
 from saga.attempts import Attempts
 from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
@@ -159,9 +159,13 @@ class Claims:
         return run
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
+        """Leave a lane to a worker that has its definition, now or later."""
         with self._engine.database.link() as link:
-            stored = log.read_definition(link, fingerprint)
-            work.park(link, saga_id, lane, self._why_parked(stored))
+            handed_on = fleet.hand_on(link, saga_id, lane, self.attempts.worker())
+            if not handed_on:
+                stored = log.read_definition(link, fingerprint)
+                work.park(link, saga_id, lane, self._why_parked(stored), unknown=True)
+        self._engine.publish(handed_on)
 
     def _why_parked(self, stored: Outline | None) -> str:
         if stored is None:

@@ -17,15 +17,13 @@ from saga.claims import Claims
 from saga.config import Settings
 from saga.engine import Unreachable
 from saga.errors import first_line
+from saga.lifetime import Lifetime
 from saga.outcome import Interruption
 from saga.pace import Averages, Pace
 from saga.performer import TOLD_TO_STOP, Performer
 from saga.run import Run
 
 logger = logging.getLogger("saga")
-
-_PATIENCE = 0.1
-"""Seconds that a lane may wait for the others of its message."""
 
 
 class Executor:
@@ -34,6 +32,7 @@ class Executor:
     Args:
         stopping: whether the worker is shutting down; no attempt is begun then.
         averages: what the processes of its pool know about the time that attempts take.
+        lifetime: that of this process.
     """
 
     def __init__(
@@ -43,11 +42,13 @@ class Executor:
         settings: Settings,
         stopping: Callable[[], bool],
         averages: Averages | None = None,
+        lifetime: Lifetime | None = None,
     ) -> None:
         self._claims = claims
         self._attempts = claims.attempts
         self._settings = settings
         self._stopping = stopping
+        self._lifetime = Lifetime() if lifetime is None else lifetime
         self._database = self._attempts.engine.database
         self._performer = Performer(app, self._attempts, settings.max_payload, stopping)
         names = [saga.name for saga in self._attempts.engine.catalog]
@@ -72,7 +73,7 @@ class Executor:
             began = time.monotonic()
             while not self._stopping() and (place := _first(rest)):
                 if run := self._claim(*place):
-                    self._share_out(rest, run, _PATIENCE - (time.monotonic() - began))
+                    self._share_out(rest, run, self._lifetime.patience() - (time.monotonic() - began))
                     self._run_batch(Batch([run], rest), carrier)
 
     def _run_together(self, lanes: Sequence[Place], rest: deque[Place], carrier: Any) -> None:

@@ -13,12 +13,12 @@ import select
 import socket
 import threading
 import weakref
-import zlib
 
 import psycopg
 
 from saga.config import Settings, postgres_url
 from saga.database import Database
+from saga.fleet import lock_class
 
 logger = logging.getLogger("saga")
 
@@ -31,13 +31,12 @@ _LOOK_EVERY = 0.5
 _RECONNECT_EVERY = 0.5
 
 
-def lock_class(schema: str) -> int:
-    """The first half of the lock's key: one number for each schema."""
-    return zlib.crc32(f"pgsaga.{schema}".encode()) & 0x7FFF_FFFF
-
-
 class Liveness:
-    """This process's number as a worker, and the lock that shows it is alive."""
+    """This process's number as a worker, and the lock that shows it is alive.
+
+    Attributes:
+        sessions: how often it has taken its lock.
+    """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         url = postgres_url(settings.direct_url or settings.database_url)
@@ -48,6 +47,7 @@ class Liveness:
         self._worker: int | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self.sessions = 0
         _instances.add(self)
 
     def worker(self) -> int:
@@ -66,6 +66,11 @@ class Liveness:
     def number(self) -> int | None:
         """This process's number, if it has taken one."""
         return self._worker
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has its lock, as far as is known."""
+        return self._connection is not None and not self._connection.closed
 
     def stop(self) -> None:
         """Let the lock go, at once: a pool replaces a process only when it has ended."""
@@ -105,6 +110,7 @@ class Liveness:
         # The blocking call: while the old session lingers, this one shows as waiting, and the worker counts as alive.
         connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class(self._schema), worker))
         self._connection = connection
+        self.sessions += 1
 
     def _watch(self, worker: int) -> None:
         """Take the lock again whenever its connection breaks; let it go at the end."""

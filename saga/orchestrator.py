@@ -340,11 +340,14 @@ class Orchestrator:
         with self._worker_lock:
             worker = self._worker
             if worker is None or worker.pid != os.getpid():
-                kills_itself = self._hooks is not None and self._hooks.forks
+                hooks = self._hooks
                 # One connection for each step that runs at a time, or each message would open another one.
-                self.database.keep(self._hooks.threads if self._hooks is not None else 1)
-                worker = Worker(self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
-                                kills_itself=kills_itself, averages=self._averages)  # fmt: skip
+                self.database.keep(hooks.threads if hooks is not None else 1)
+                worker = Worker(
+                    self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
+                    kills_itself=hooks is not None and hooks.forks, averages=self._averages,
+                    lifetime=hooks.lifetime if hooks is not None else None, node=hooks.node if hooks is not None else None,
+                )  # fmt: skip
                 worker.start()
                 self._worker = worker
         return worker

@@ -14,19 +14,22 @@ from collections.abc import Callable, Sequence
 
 from psycopg import errors as pg
 
-from saga import due
+from saga import due, fleet
 from saga.crashpoints import reach
 from saga.database import Database, Link, complaint
 from saga.due import Ping
 from saga.engine import Unreachable
 from saga.errors import first_line
-from saga.liveness import lock_class
+from saga.fleet import lock_class
 from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
 
 _TWO_LOOKS = 0.45
 """Seconds between two looks that both miss a worker, before it counts as gone."""
+_BURY_EVERY = 10.0
+_BURIED = 1000
+"""Rows of dead workers that are taken out at a time."""
 
 
 class Relay:
@@ -57,6 +60,7 @@ class Relay:
         self._suspects: dict[int, float] = {}
         self._quiet_until = 0.0
         self._failing = False
+        self._next_burial = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""
@@ -131,11 +135,20 @@ class Relay:
 
     def _find_gone(self, link: Link) -> list[Dispatch | Ping]:
         gone = self._gone_workers(link)
+        self._bury(link)
         messages: list[Dispatch | Ping] = []
         messages += due.lose(link, gone, self._batch) if gone else []
         messages += due.time_out(link, self._batch)
         due.watch_on(link)
         return messages
+
+    def _bury(self, link: Link) -> None:
+        """Take the rows of dead workers out of the table of workers, now and then."""
+        now = time.monotonic()
+        if now < self._next_burial or now < self._quiet_until or due.server_age(link) < self._grace:
+            return
+        self._next_burial = now + _BURY_EVERY
+        fleet.bury(link, _BURIED)
 
     def _gone_workers(self, link: Link) -> list[int]:
         """Workers that were absent at two looks some time apart, outside any grace."""

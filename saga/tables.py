@@ -23,7 +23,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from saga.state import Status
 
@@ -163,6 +163,8 @@ work = Table(
     Column("token", Uuid),
     Column("problem", Text),
     Column("realm", Text, nullable=False, server_default=""),
+    # Whoever noted the problem does not have the saga's definition.
+    Column("unknown", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
     CheckConstraint("attempt > 0", name="work_attempt_positive"),
     CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),
@@ -181,6 +183,7 @@ work = Table(
         "sent",
         postgresql_where=text("worker IS NULL AND sent IS NOT NULL"),
     ),
+    Index("work_unknown", "fingerprint", postgresql_where=text("unknown AND problem IS NOT NULL")),
     # Small and busy. Each update changes an indexed column, so none is in place; with room for it on the same page it is
     # cheaper all the same. A vacuum comes long before a fifth of a backlog is dead, and does not dawdle.
     listeners=_storage(
@@ -226,6 +229,22 @@ ping = Table(
     _moment("through", nullable=True),
     Column("tries", Integer, nullable=False),
     CheckConstraint("number > 0 AND tries >= 0", name="ping_counted"),
+)
+
+# What each worker process says of itself. Whether it lives, its liveness lock tells.
+worker = Table(
+    "worker",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("realm", Text, nullable=False, server_default=""),
+    Column("node", Text),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("relays", Boolean, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("fingerprints", ARRAY(Text), nullable=False),
+    _moment("started_at"),
 )
 
 worker_id = Sequence("worker_id", metadata=metadata, schema=SCHEMA, data_type=Integer, cycle=True, minvalue=1)

@@ -15,6 +15,7 @@ from saga.codec import clean_text
 from saga.database import complaint
 from saga.engine import Unreachable
 from saga.errors import first_line
+from saga.lifetime import Lifetime
 from saga.publisher import MOST_LANES, PING, RUN
 from saga.worker import Shutdown, Worker
 
@@ -95,6 +96,8 @@ class WorkerHooks:
     Attributes:
         forks: the worker's pool is of processes.
         threads: how many steps run at a time in one process.
+        lifetime: that of the pool's processes.
+        node: the name of the Celery worker.
     """
 
     def __init__(self, app: Celery, shutdown: Shutdown, start: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -105,6 +108,8 @@ class WorkerHooks:
         self._ours = False
         self.forks = False
         self.threads = 1
+        self.lifetime = Lifetime()
+        self.node: str | None = None
         signals.worker_init.connect(self._on_init, weak=False)
         signals.worker_process_init.connect(self._on_process, weak=False)
         signals.worker_ready.connect(self._on_ready, weak=False)
@@ -117,7 +122,9 @@ class WorkerHooks:
         if not self._ours:
             return
         self._shutdown.reset()
+        self.node = sender.hostname
         self.forks = "prefork" in getattr(sender.pool_cls, "__module__", "")
+        self.lifetime = Lifetime.of(sender) if self.forks else Lifetime()
         self.threads = sender.concurrency if isinstance(sender.concurrency, int) and not self.forks else 1
         wait = sender.wait_for_soft_shutdown
 

@@ -288,16 +288,20 @@ def offer_on(link: Link, lanes: Sequence[tuple[UUID, str]], *, alone: bool) -> l
     return [Dispatch(saga_id, lane, queue, priority, alone) for saga_id, lane, queue, priority in rows]
 
 
-def park(link: Link, saga_id: UUID, lane: str, problem: str) -> None:
-    """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min."""
+def park(link: Link, saga_id: UUID, lane: str, problem: str, *, unknown: bool = False) -> None:
+    """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min.
+
+    Args:
+        unknown: for want of the saga's definition; who has it offers the lane sooner.
+    """
     link.run(
         """
         UPDATE {s}.work
-        SET problem = %(problem)s, sent = NULL, dispatches = dispatches + 1,
+        SET problem = %(problem)s, unknown = %(unknown)s, sent = NULL,
             due_at = clock_timestamp() + make_interval(secs => least(300, 0.5 * 2 ^ least(dispatches, 20)))
         WHERE saga_id = %(saga)s AND lane = %(lane)s AND worker IS NULL AND due_at <= clock_timestamp()
         """,
-        {"saga": saga_id, "lane": lane, "problem": problem},
+        {"saga": saga_id, "lane": lane, "problem": problem, "unknown": unknown},
     )
 
 

@@ -19,7 +19,9 @@ from saga.claims import Claims
 from saga.config import Settings
 from saga.engine import Engine, Unreachable
 from saga.executor import Executor
+from saga.lifetime import Lifetime
 from saga.liveness import Liveness
+from saga.membership import Membership
 from saga.pace import Averages
 from saga.relay import Relay
 
@@ -54,11 +56,13 @@ class Worker:
         shutdown: tells when no attempt may be begun any more.
         kills_itself: a step that holds the process past its timeout makes it end, for its pool to replace.
         averages: what the processes of its pool know about the time that attempts take.
+        lifetime: that of the processes of its pool.
+        node: the name of the Celery worker that it is of.
     """
 
     def __init__(
         self, app: Celery, engine: Engine, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool,
-        averages: Averages | None = None,
+        averages: Averages | None = None, lifetime: Lifetime | None = None, node: str | None = None,
     ) -> None:  # fmt: skip
         self.pid = os.getpid()
         self._engine = engine
@@ -68,7 +72,10 @@ class Worker:
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
         self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
-        self.executor = Executor(app, Claims(self.attempts), settings, shutdown, averages)
+        self.executor = Executor(app, Claims(self.attempts), settings, shutdown, averages, lifetime)
+        self._membership = Membership(
+            app, engine.database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node
+        )
         self._stopping = threading.Event()
         self._unrun: set[UUID] = set()
         self._reported: set[UUID] = set()
@@ -87,17 +94,24 @@ class Worker:
     def stop(self) -> None:
         """Stop the threads and let the liveness lock go."""
         self._stopping.set()
+        self._membership.leave()
         self._liveness.stop()
 
     def _keep_up(self) -> None:
-        while not self._stopping.wait(self._settings.relay_interval):
-            try:
-                self._end_overdue()
-                self._free_unrun()
-            except Unreachable as error:
-                logger.debug("the upkeep cannot reach the database: %s", error)
-            except Exception:
-                logger.exception("the upkeep failed; it looks again")
+        while True:
+            for care in (self._end_overdue, self._take_part, self._free_unrun):
+                try:
+                    care()
+                except Unreachable as error:
+                    logger.debug("the upkeep cannot reach the database: %s", error)
+                except Exception:
+                    logger.exception("the upkeep failed; it looks again")
+            if self._stopping.wait(self._settings.relay_interval):
+                return
+
+    def _take_part(self) -> None:
+        """Be one of the workers that others know of."""
+        self._membership.look(idle=not self.attempts.running)
 
     def _relieve(self) -> None:
         # Apart from the upkeep, which has to see overdue steps also while the database is away.

@@ -297,10 +297,11 @@ def build(broker_url: str, database_url: str, queue: str, conf: dict[str, Any] |
     def forward(name: str, **options: Any) -> Step:
         return Step(act, name=name, timeout=timedelta(seconds=20), **{"retry": QUICK, **options})
 
+    more = [step("d")] if "ACCEPTANCE_NEW" in os.environ else []
     patient = Retry(stop=stop_after_attempt(2), wait=wait_fixed(3600))
     at_once = Retry(stop=stop_after_attempt(4), wait=wait_none())
     sagas = [
-        Saga("sequence", step("a"), step("b"), step("c")),
+        Saga("sequence", step("a"), step("b"), step("c"), *more),
         Saga("parallel", step("a"), Parallel(step("b"), [step("c"), step("d")]), step("e")),
         Saga("pivoted", step("a"), forward("p", pivot=True), forward("z")),
         Saga("slow", step("a"), step("b", timeout=SHORT, retry=ONCE), step("c")),

@@ -22,7 +22,8 @@ from saga.database import Link
 from saga.due import Ping
 from saga.events import Paused
 from saga.executor import Executor
-from saga.liveness import Liveness, lock_class
+from saga.fleet import lock_class
+from saga.liveness import Liveness
 from saga.log import Addition
 from saga.outcome import Failure, Success
 from saga.relay import Relay
@@ -309,15 +310,19 @@ def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
     assert (again.attempt, again.track.uncounted) == (2, 1)
 
 
-def test_a_parked_lane_is_offered_again_ever_later(bench: Bench) -> None:
+def test_a_parked_lane_is_offered_again_after_twice_the_time_each_time(bench: Bench) -> None:
+    one, sent = relay(bench)
     handle = bench.start()
-    for expected in (1, 2, 4):
+    for expected in (1, 2, 4, 8):
         with bench.orchestrator.database.link() as link:
             work.park(link, handle.id, "main", "nobody knows it")
         assert bench.sql("SELECT round(extract(epoch FROM due_at - now())), problem, sent FROM saga.work") == [
             (expected, "nobody knows it", None)
         ]
         bench.sql("UPDATE saga.work SET due_at = now()")
+        sent.clear()
+        one.tick()
+        assert lanes(sent) == ["main"]
 
 
 def test_a_lane_taken_up_again_after_parking_has_no_problem(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from celery import Celery
 from click.testing import CliRunner
 from psycopg import errors as pg
 
-from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, schema, work
+from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, fleet, schema, work
 from saga.attempts import Attempts
 from saga.claims import Claims
 from saga.cli import saga as cli
@@ -24,6 +24,7 @@ from saga.database import Link
 from saga.due import Ping
 from saga.errors import DatabaseNotReady
 from saga.liveness import Liveness
+from saga.membership import Membership
 from saga.outcome import Failure, Success
 from saga.relay import Relay
 from saga.run import Run
@@ -160,7 +161,14 @@ def keep_up(parties: Parties) -> None:
     assert lost.id in {message.saga_id for message in worker.sent if isinstance(message, Dispatch)}
     assert not worker.relay._failing
     liveness = Liveness(worker.orchestrator.database, worker.orchestrator.settings)
-    assert liveness.worker() > 0
+    orchestrator = worker.orchestrator
+    membership = Membership(
+        orchestrator.app, orchestrator.database, orchestrator.engine.catalog, liveness, worker.sent.extend, relays=True
+    )
+    membership.look(idle=True)
+    with parties.reader.orchestrator.database.link() as link:
+        assert [member.alive for member in fleet.read_members(link)] == [True]
+    membership.leave()
     liveness.stop()
 
 
@@ -194,6 +202,8 @@ def start_sagas(parties: Parties) -> None:
     with psycopg.connect(parties.postgres.url_as("saga_client")) as connection:
         within = client.start("short", {}, key="w", connection=connection)
     assert [lane.lane for lane in read_lanes(client.database, within.id)] == ["main"]
+    with client.database.link() as link:
+        assert fleet.read_members(link) == []
     parties.worker.finish(parties.worker.orchestrator.get(handle.id))
     assert handle.wait(5) == Status.COMPLETED
     assert handle.result() == {"a": "a", "b": "b"}
