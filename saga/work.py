@@ -305,6 +305,18 @@ def park(link: Link, saga_id: UUID, lane: str, problem: str, *, unknown: bool = 
     )
 
 
+def read_waiting(link: Link, saga_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these sagas in which something waits for its next attempt."""
+    rows = link.run(
+        """
+        SELECT DISTINCT saga_id FROM {s}.work
+        WHERE saga_id = ANY(%(ids)s) AND worker IS NULL AND attempt > 1 AND due_at > clock_timestamp()
+        """,
+        {"ids": list(saga_ids)},
+    )
+    return {row[0] for row in rows}
+
+
 def read_problems(link: Link, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
     """What these sagas' parked work waits for."""
     rows = link.run(

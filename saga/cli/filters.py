@@ -48,11 +48,11 @@ class Filter:
             until=self.until, limit=limit, after=after,
         )  # fmt: skip
 
-    def all(self, orchestrator: Orchestrator, statuses: Sequence[str]) -> Iterator[Handle]:
+    def pages(self, orchestrator: Orchestrator, statuses: Sequence[str]) -> Iterator[Sequence[Handle]]:
         """All that match, a page at a time, so that they may change meanwhile."""
         after: Handle | None = None
         while page := self.page(orchestrator, _PAGE, after, statuses):
-            yield from page
+            yield page
             after = page[-1]
 
 

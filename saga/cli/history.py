@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from saga.cli.context import Context, pass_context
+from saga.cli.naming import find_saga
 from saga.cli.output import json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import entry_json, state_json
 from saga.engine import Subject
@@ -21,7 +22,7 @@ from saga.state import State, StepState
 @pass_context
 def log_command(context: Context, id: str, as_json: bool) -> None:
     """Print a saga's log, entry by entry."""
-    entries = context.orchestrator.get(id).log()
+    entries = find_saga(context.orchestrator, id).log()
     if as_json:
         print_json([entry_json(entry) for entry in entries])
         return
@@ -48,7 +49,7 @@ def replay_command(context: Context, id: str, until: int | None, as_json: bool) 
     Shows its status after each entry, and what that entry changed. With --json, prints the state after the last entry.
     """
     orchestrator = context.orchestrator
-    handle = orchestrator.get(id)
+    handle = find_saga(orchestrator, id)
     entries = [entry for entry in handle.log() if until is None or entry.seq <= until]
     subject = orchestrator.engine.subject(handle.id)
     if as_json:

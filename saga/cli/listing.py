@@ -7,13 +7,15 @@ from uuid import UUID
 
 import click
 
-from saga import work
+from saga import short_ids, work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
-from saga.cli.output import age, json_option, print_json, print_table
+from saga.cli.naming import did_you_mean
+from saga.cli.output import age, console, json_option, print_json, print_records
 from saga.cli.shapes import header_json
 from saga.database import Database, clear_errors
 from saga.handle import Handle
+from saga.orchestrator import Orchestrator
 
 
 @click.command("list")
@@ -24,6 +26,8 @@ from saga.handle import Handle
 @pass_context
 def list_command(context: Context, chosen: Filter, limit: int, after: str | None, as_json: bool) -> None:
     """List sagas, newest first, a page at a time.
+
+    On a terminal ids are cut where they are unique; every command takes them so.
 
     \b
         saga -A shop.app list --status stuck --since 2h
@@ -36,9 +40,11 @@ def list_command(context: Context, chosen: Filter, limit: int, after: str | None
         sagas = [header_json(handle.header, problems.get(handle.id)) for handle in page]
         print_json({"sagas": sagas, "after": str(page[-1].id) if more else None})
         return
-    print_sagas(page, problems)
+    print_sagas(orchestrator.database, page, problems)
     if more:
         click.echo(f"there is more: --after {page[-1].id}", err=True)
+    if not found:
+        click.echo(_nothing(orchestrator, chosen), err=True)
 
 
 def read_problems(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -47,15 +53,28 @@ def read_problems(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
         return work.read_problems(link, ids)
 
 
-def print_sagas(handles: Sequence[Handle], problems: dict[UUID, str]) -> None:
-    """A table of sagas."""
+def print_sagas(database: Database, handles: Sequence[Handle], problems: dict[UUID, str]) -> None:
+    """A table of sagas; whole ids where a program may read them."""
+    headers = [handle.header for handle in handles]
+    names = {header.id: str(header.id) for header in headers}
+    if console().is_terminal:
+        with clear_errors(database), database.link() as link:
+            names = short_ids.shorten(link, list(names))
     rows = [
-        (header.id, header.name, header.key, header.status, _reason(header.reason, problems.get(header.id)),
-         age(header.started_at))
-        for header in (handle.header for handle in handles)
+        (names[header.id], header.status, header.name, header.key, age(header.started_at),
+         _reason(header.reason, problems.get(header.id)))
+        for header in headers
     ]  # fmt: skip
-    print_table(("id", "saga", "key", "status", "reason", "age"), rows)
+    print_records(("id", "status", "saga", "key", "age", "reason"), rows)
 
 
 def _reason(reason: str | None, problem: str | None) -> str:
     return "; ".join(part for part in (reason, f"parked: {problem}" if problem else None) if part)
+
+
+def _nothing(orchestrator: Orchestrator, chosen: Filter) -> str:
+    known = [saga.name for saga in orchestrator.sagas]
+    if chosen.saga and chosen.saga not in known:
+        hint = did_you_mean(chosen.saga, known) or f"; known are: {', '.join(known) or 'none'}"
+        return f"no saga of the name {chosen.saga!r} is in the log, and none is registered{hint}"
+    return "no saga matches" if chosen.given else "the log has no sagas yet"

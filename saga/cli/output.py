@@ -33,6 +33,8 @@ _STYLES = {
     "warning": "yellow",
 }
 _WIDE = 1000
+_GAP = 2
+_NARROWEST = 6
 _MANY = 200
 """Rows of a table that is printed at once."""
 
@@ -78,6 +80,43 @@ def _padded(text: str, width: int) -> str:
     blank = " " * (width - _width(text))
     style = _STYLES.get(text)
     return (click.style(text, fg=style.split()[-1]) if style else text) + blank
+
+
+def print_records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows below their headings, one line for each; where that is too wide, the last column is on a line of its own.
+
+    Then the others are cut, the least important one first: they are given in the order of their importance.
+    """
+    out = console()
+    cells = [[plain(value) for value in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    whole = sum(widths) + _GAP * (len(widths) - 1) <= out.width
+    shown = len(columns) if whole else len(columns) - 1
+    widths = _cut(widths[:shown], out.width)
+    _print_row(out, [Text(name, style="bold") for name in columns], widths)
+    for row in cells:
+        _print_row(out, [Text(cell, style=_STYLES.get(cell, "")) for cell in row], widths)
+        if not whole and row[-1]:
+            line = Text(f"  {row[-1]}", style="dim")
+            line.truncate(out.width, overflow="ellipsis")
+            out.print(line)
+
+
+def _cut(widths: list[int], room: int) -> list[int]:
+    """Widths that fit, as far as that goes."""
+    for index in reversed(range(1, len(widths))):
+        excess = sum(widths) + _GAP * (len(widths) - 1) - room
+        widths[index] -= max(0, min(excess, widths[index] - _NARROWEST))
+    return widths
+
+
+def _print_row(out: Console, cells: Sequence[Text], widths: Sequence[int]) -> None:
+    line = Text()
+    for cell, width in zip(cells, widths, strict=False):
+        cell.truncate(width, overflow="ellipsis", pad=True)
+        line.append_text(cell).append(" " * _GAP)
+    line.rstrip()
+    out.print(line, no_wrap=True, overflow="crop")
 
 
 def _cell(value: Any) -> Text:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import click
 
+from saga import work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.listing import print_sagas, read_problems
+from saga.cli.naming import find_saga
 from saga.cli.types import json_value
+from saga.database import clear_errors
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
 from saga.handle import Handle
 from saga.orchestrator import Orchestrator
@@ -46,12 +49,19 @@ class Action:
     Attributes:
         statuses: those a filter looks at when it names none.
         run: does it to one saga.
+        fits: of some sagas, those that it is for, where their status alone does not tell.
     """
 
     name: str
     statuses: Sequence[Status]
     run: Callable[[Handle, Order], object]
     help: str
+    fits: Callable[[Orchestrator, Sequence[Handle]], Sequence[Handle]] = lambda _, handles: handles
+
+    def all(self, orchestrator: Orchestrator, chosen: Filter) -> Iterator[Handle]:
+        """The sagas that a filter means, newest first."""
+        for page in chosen.pages(orchestrator, self.statuses):
+            yield from page if chosen.statuses else self.fits(orchestrator, page)
 
 
 def _login() -> str:
@@ -85,30 +95,29 @@ def _command(action: Action) -> click.Command:
             )
         orchestrator = context.orchestrator
         if id is not None:
-            handle = orchestrator.get(id)
+            handle = find_saga(orchestrator, id)
             action.run(handle, Order(reason, by))
             click.echo(f"{handle.id} is {handle.status}")
         elif yes:
             sys.exit(_do_all(action, orchestrator, chosen, Order(reason, by, patience=0)))
         else:
             _preview(action, orchestrator, chosen)
-            sys.exit(2)
 
     return command
 
 
 def _preview(action: Action, orchestrator: Orchestrator, chosen: Filter) -> None:
-    found = list(islice(chosen.all(orchestrator, action.statuses), _COUNTED))
+    found = list(islice(action.all(orchestrator, chosen), _COUNTED))
     shown = found[:_PREVIEW]
-    print_sagas(shown, read_problems(orchestrator.database, [handle.id for handle in shown]))
+    print_sagas(orchestrator.database, shown, read_problems(orchestrator.database, [handle.id for handle in shown]))
     number = f"{len(found)}" if len(found) < _COUNTED else f"{_COUNTED} or more"
-    click.echo(f"{action.name} would be asked of {number} sagas; add --yes to do it", err=True)
+    click.echo(f"{action.name} would be asked of {number} sagas; add --yes to do it, nothing is done yet", err=True)
 
 
 def _do_all(action: Action, orchestrator: Orchestrator, chosen: Filter, order: Order) -> int:
     """Do it to all that match; those that do not allow it are named and left. Returns the exit code."""
     done = failed = 0
-    for handle in chosen.all(orchestrator, action.statuses):
+    for handle in action.all(orchestrator, chosen):
         try:
             action.run(handle, order)
             done += 1
@@ -130,6 +139,14 @@ def _retry(handle: Handle, order: Order) -> None:
     handle.retry(order.reason, by=order.by)
 
 
+def _to_retry(orchestrator: Orchestrator, handles: Sequence[Handle]) -> Sequence[Handle]:
+    """Those that are stuck, and of the others those that wait for a retry."""
+    ids = [handle.id for handle in handles if handle.header.status != Status.STUCK]
+    with clear_errors(orchestrator.database), orchestrator.database.link() as link:
+        waiting = work.read_waiting(link, ids)
+    return [handle for handle in handles if handle.header.status == Status.STUCK or handle.id in waiting]
+
+
 def _compensate(handle: Handle, order: Order) -> None:
     handle.compensate(order.reason, by=order.by)
 
@@ -146,12 +163,14 @@ def _abandon(handle: Handle, order: Order) -> None:
     handle.abandon(order.reason, by=order.by)
 
 
-_EITHER = "Takes one ID, or a filter; a filter shows what it would do until --yes is added."
+_EITHER = "Takes one ID (or its beginning, a key, SAGA/KEY), or a filter; a filter shows what it would do until --yes is added."
 
-retry_command = _command(Action("retry", [Status.STUCK], _retry, f"""\
+_MAY_WAIT = [Status.STUCK, Status.RUNNING, Status.COMPENSATING]
+
+retry_command = _command(Action("retry", _MAY_WAIT, _retry, f"""\
 Try what is stuck, or waits for a retry, again now.
 
-The retry budget is fresh, the idempotency keys stay. {_EITHER} A filter looks at stuck sagas unless it says --status."""))  # fmt: skip
+The retry budget is fresh, the idempotency keys stay. {_EITHER}""", _to_retry))  # fmt: skip
 
 cancel_command = _command(Action("cancel", [Status.RUNNING, Status.PAUSED, Status.STUCK], _cancel, f"""\
 Roll back sagas that are under way.
@@ -194,6 +213,6 @@ def skip_command(context: Context, id: str, step: str, result: Any, undo: bool, 
     \b
         saga -A shop.app skip ID confirm --result '{"ok": true}' --reason "confirmed by phone"
     """
-    handle = context.orchestrator.get(id)
+    handle = find_saga(context.orchestrator, id)
     handle.skip(step, result, undo, reason=reason, by=by)
     click.echo(f"{handle.id} is {handle.status}")

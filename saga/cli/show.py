@@ -8,6 +8,7 @@ import click
 
 from saga.cli.context import Context, pass_context
 from saga.cli.lanes import lane_json, print_lanes, read_lanes
+from saga.cli.naming import find_saga
 from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import header_json, state_json
 from saga.log import Header
@@ -22,11 +23,13 @@ from saga.work import OpenLane
 def show_command(context: Context, id: str, as_json: bool) -> None:
     """Show one saga: its steps, and what happens next.
 
+    ID is its id or the beginning of it, its key, or SAGA/KEY.
+
     \b
-        saga -A shop.app show 01890a5d-ac96-774b-bcce-b302099a8057
+        saga -A shop.app show order-1001
     """
     orchestrator = context.orchestrator
-    handle = orchestrator.get(id)
+    handle = find_saga(orchestrator, id)
     state, header = handle.replay(), handle.refresh()
     lanes = read_lanes(orchestrator.database, handle.id)
     if as_json:

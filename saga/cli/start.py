@@ -13,7 +13,7 @@ import click
 
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json
-from saga.cli.types import json_object, key_text, seconds, tags_of
+from saga.cli.types import duration, json_object, key_text, seconds, tags_of
 from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
 from saga.handle import Handle
 from saga.state import State, Status
@@ -28,13 +28,28 @@ from saga.state import State, Status
     metavar="TEXT",
     help="An idempotency key: a second start under it returns the first one's saga.",
 )
-@click.option("--tag", "tags", multiple=True, metavar="K=V", help="To find it by; repeat it.")
+@click.option(
+    "--tag", "--tags", "tags", multiple=True, metavar="K=V", help="To find it by; repeat it, or give a JSON object."
+)
+@click.option("--delay", type=duration, metavar="TIME", help="Before the first step: 90 (seconds), 15min, 2h, 7d.")
+@click.option("--deadline", type=duration, metavar="TIME",
+              help="After which it is rolled back, unless it is past its pivot.")  # fmt: skip
+@click.option("--priority", type=click.IntRange(0, 255), help="The message priority of steps that name none.")
 @click.option("--wait", type=seconds, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end, and print the results.")  # fmt: skip
 @json_option
 @pass_context
 def start_command(
-    context: Context, saga: str, input: Any, key: str | None, tags: Sequence[str], wait: float | None, as_json: bool
+    context: Context,
+    saga: str,
+    input: Any,
+    key: str | None,
+    tags: Sequence[str],
+    delay: float | None,
+    deadline: float | None,
+    priority: int | None,
+    wait: float | None,
+    as_json: bool,
 ) -> None:
     """Start a saga with JSON as its input, and print its id.
 
@@ -43,7 +58,9 @@ def start_command(
     \b
         saga -A shop.app start place_order '{"sku": "A1", "quantity": 2}' --key order-1001 --wait 30
     """
-    handle = context.orchestrator.start(saga, input, key=key, tags=tags_of(tags))
+    handle = context.orchestrator.start(
+        saga, input, key=key, tags=tags_of(tags), delay=delay, deadline=deadline, priority=priority
+    )
     if not as_json:
         click.echo(str(handle.id))
     if wait is not None:

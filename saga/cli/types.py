@@ -28,12 +28,24 @@ def time(text: str) -> datetime:
         ) from None
 
 
+def duration(text: str) -> float:
+    """``90`` for seconds, or ``30s``, ``15min``, ``2h``, ``7d``; as seconds."""
+    found = _AGE.fullmatch(text if text[-1:].isalpha() else f"{text}s")
+    if not found:
+        raise click.BadParameter(f"{text!r} expected a time such as 90 (seconds), 30s, 15min, 2h or 7d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
 def json_value(text: str) -> Any:
     """A JSON text; ``-`` reads it from standard input."""
     try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
+        return json.loads(sys.stdin.read() if text == "-" else text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"that is not JSON: {error}") from None
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number that JSON has")
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -63,11 +75,13 @@ def seconds(text: str) -> float:
 
 
 def tags_of(words: Sequence[str]) -> Any:
-    """The tags that ``--tag`` gives: a mapping of ``k=v``, or a list of plain words; ``None`` if there are none.
+    """The tags that ``--tag`` gives: a mapping of ``k=v`` or a list of plain words, or either as JSON; ``None`` if none.
 
     Raises:
         click.UsageError: some are the one and some the other.
     """
+    if len(words) == 1 and words[0][:1] in ("{", "["):
+        return json_value(words[0])
     pairs = dict(word.split("=", 1) for word in words if "=" in word)
     if pairs and not all("=" in word for word in words):
         raise click.UsageError("--tag expected k=v each time, or a plain word each time")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,8 @@ order = Saga(
     Step(ship, pivot=True, retry=once),
 )
 hold = Saga("hold", Step(reserve, name="reservation", compensate=release))
-orchestrator = Orchestrator(app, sagas=[order, hold])
+again = Saga("again", Step(reserve, name="reservation", compensate=release))
+orchestrator = Orchestrator(app, sagas=[order, hold, again])
 """
 
 
@@ -269,6 +271,81 @@ def test_list_shows_a_page_and_the_way_to_the_next(run: Run, orchestrator: Orche
     assert rest.stderr == ""
 
 
+TERMINAL = {"TTY_COMPATIBLE": "1", "COLUMNS": "80"}
+
+
+def test_list_fits_a_terminal_of_80_columns_and_cuts_what_matters_least(run: Run, orchestrator: Orchestrator) -> None:
+    key = "order-" + 30 * "k"
+    handles = [_start(orchestrator, *COMPENSATED, key=f"{key}{number}") for number in range(3)]
+
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in run("list", env=TERMINAL).stdout.splitlines()]
+
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].split() == ["id", "status", "saga", "key", "age"]
+    ids = [line.split()[0] for line in lines[1::2]]
+    assert all(str(handle.id).startswith(short) for handle, short in zip(reversed(handles), ids, strict=True))
+    assert all("compensated" in line and "order-k" in line for line in lines[1::2])
+    assert all(line.strip().startswith("payment: card declined") for line in lines[2::2])
+
+
+def test_what_a_terminal_shows_as_an_id_names_that_saga_and_no_other(run: Run, orchestrator: Orchestrator) -> None:
+    handles = [_start(orchestrator, key=f"key-{number}") for number in range(5)]
+
+    ids = [line.split()[0] for line in run("list", env={**TERMINAL, "NO_COLOR": "1"}).stdout.splitlines()[1:]]
+
+    assert all(len(short) < 36 for short in ids)
+    for handle, short in zip(reversed(handles), ids, strict=True):
+        for words in (["show", short], ["log", short], ["replay", short]):
+            assert run(*words).exit_code == 0
+        assert f"id      {handle.id}" in re.sub(" +", "      ", run("show", short).stdout)
+
+
+@pytest.mark.parametrize("name", ["{id}", "ORDER/KEY", "order/key-1", "key-1", "order/key/2", "key/2"])
+def test_a_saga_may_be_named_by_its_key(run: Run, orchestrator: Orchestrator, name: str) -> None:
+    one, two = _start(orchestrator, key="key-1"), _start(orchestrator, key="key/2")
+    wanted = two if name.endswith("2") else one
+
+    result = run("pause", name.format(id=one.id))
+
+    if name == "ORDER/KEY":
+        assert (result.exit_code, "nor a key" in result.stderr) == (1, True)
+    else:
+        assert (result.exit_code, result.stdout) == (0, f"{wanted.id} is paused\n")
+
+
+def test_a_name_that_several_sagas_have_lists_them_and_does_nothing(run: Run, orchestrator: Orchestrator) -> None:
+    one, two = _start(orchestrator, key="same"), _start(orchestrator, saga="hold", key="same")
+    shared = str(one.id)[:8]  # the digits of a minute
+
+    for name in ("same", shared):
+        result = run("cancel", name)
+        assert result.exit_code == 1
+        assert f"{one.id} (order/same)" in result.stderr
+        assert f"{two.id} (hold/same)" in result.stderr
+    assert (one.status, two.status) == ("running", "running")
+
+
+def test_a_slip_is_met_with_what_may_have_been_meant(run: Run, orchestrator: Orchestrator) -> None:
+    assert "Did you mean 'list'?" in run("lst").stderr
+    assert "did you mean 'order'?" in run("list", "--saga", "ordr").stderr
+    assert run("list").stderr.strip() == "the log has no sagas yet"
+
+
+def test_start_takes_all_that_the_api_takes(run: Run, orchestrator: Orchestrator) -> None:
+    words = ["--delay", "15min", "--deadline", "2h", "--priority", "3", "--tags", '{"shop": 7}']
+
+    started = orchestrator.get(run("start", "order", '{"sku": "A1"}', *words).stdout.strip())
+
+    assert started.tags == {"shop": 7}
+    first = started.log()[0].data
+    assert (first["delay"], first["deadline"], first["priority"]) == (900.0, 7200.0, 3)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-1", "2 weeks", "1e9", ""])
+def test_a_time_that_is_none_is_refused(run: Run, text: str) -> None:
+    assert "expected a time such as 90 (seconds)" in run("start", "order", "{}", "--deadline", text).stderr
+
+
 def test_list_as_json_has_stable_keys_and_names_parked_work(run: Run, orchestrator: Orchestrator) -> None:
     handle = _start(orchestrator, key="o-1", tags={"region": "eu"})
     with orchestrator.database.link() as link:
@@ -445,7 +522,7 @@ def test_a_filter_only_shows_what_it_would_do_until_yes_is_said(run: Run, orches
 
     shown, done = run("retry", "--saga", "order"), run("retry", "--saga", "order", "--yes")
 
-    assert (shown.exit_code, done.exit_code) == (2, 0)
+    assert (shown.exit_code, done.exit_code) == (0, 0)
     assert "retry would be asked of 2 sagas; add --yes" in shown.stderr
     assert done.stdout == "retry: 2 done, 0 not\n"
     assert [handle.status for handle in (*stuck, completed)] == ["running", "running", "completed"]
@@ -459,6 +536,18 @@ def test_a_filter_names_those_it_could_not_change(run: Run, orchestrator: Orches
     assert (result.exit_code, result.stdout) == (1, "retry: 1 done, 1 not\n")
     assert f"{waiting.id}: " in result.stderr
     assert stuck.status == "running"
+
+
+def test_a_filter_retries_also_what_waits_for_a_retry(run: Run, orchestrator: Orchestrator) -> None:
+    waiting = _start(orchestrator, Failure(OSError("away"), min_wait=3600), saga="again")
+    fresh = _start(orchestrator, saga="again")
+
+    shown, done = run("retry", "--saga", "again"), run("retry", "--saga", "again", "--yes")
+
+    assert str(waiting.id) in shown.stdout
+    assert str(fresh.id) not in shown.stdout
+    assert (done.exit_code, done.stdout) == (0, "retry: 1 done, 0 not\n")
+    assert waiting.log()[-1].kind == "retry_requested"
 
 
 # --- check ------------------------------------------------------------------------------------------------------------
@@ -483,7 +572,7 @@ def test_check_passes_when_everything_in_flight_fits(run: Run, orchestrator: Orc
     _start(orchestrator, DONE)
     _start(orchestrator, *COMPLETED)
 
-    assert run("check").stdout == "2 definitions are valid; 1 sagas in flight fit them\n"
+    assert run("check").stdout == "3 definitions are valid; 1 sagas in flight fit them\n"
     assert _json(run("check", "--json")) == {
         "definitions": ["order", "hold"],
         "checked": 1,
@@ -833,7 +922,7 @@ def test_dev_starts_everything_and_leaves_nothing(shop: ModuleType, tmp_path: Pa
         assert dev.stdout.read().endswith("stopping\n")
 
     assert dev.returncode == 0
-    assert "export SAGA_DATABASE_URL=postgresql://saga@127.0.0.1:" in printed
+    assert re.search(r"export SAGA_DATABASE_URL=postgresql://saga:[\w-]+@127.0.0.1:", printed)
     assert len(children) > 3
     deadline = time.monotonic() + 5
     while (left := [child for child in children if child.is_running()]) and time.monotonic() < deadline:
