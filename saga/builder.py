@@ -62,6 +62,7 @@ class Builder:
         self.input = input
         self.throws_abort = throws_abort
         self.warnings: list[DefinitionWarning] = []
+        self.asks: list[str] = []
         self.actions: dict[str, Job] = {}
         self.undos: dict[str, Job] = {}
         self.pivot: str | None = None
@@ -70,6 +71,17 @@ class Builder:
             raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text without NUL")
         self.fields = self._input_fields(input)
         self.names: frozenset[str] = frozenset()
+
+    def check_kind(self, throws_abort: Any, on_failure: Any) -> None:
+        """Whether the saga's own options have values that fit them.
+
+        Raises:
+            DefinitionError: one does not.
+        """
+        if not isinstance(throws_abort, bool):
+            raise DefinitionError(f"saga {self.saga!r}: throws_abort={throws_abort!r} expected True or False")
+        if on_failure not in ("rollback", "ask"):
+            raise DefinitionError(f"saga {self.saga!r}: on_failure={on_failure!r} expected 'rollback' or 'ask'")
 
     def _input_fields(self, input: type | None) -> Mapping[str, Any] | None:
         if input is None:
@@ -146,6 +158,8 @@ class Builder:
         if name in self.undos and not step.transactional and not step.careless:
             self.warnings += missing_care(place, name, wires, self.undos[name].wires)
         self.seen[name] = signature.returns
+        if step.in_doubt == "ask":
+            self.asks.append(name)
         if step.pivot:
             self.pivot = name
         return self._doc(step, name)

@@ -223,7 +223,7 @@ class Claims:
         track = run.track
         if run.attempt not in waits:
             waits[run.attempt] = wait_of_undecided(run)
-        if track.ended == "interrupted" and not run.state.paused and (run.undo or not run.state.rolling_back):
+        if track.ended == "interrupted" and not run.state.halted and (run.undo or not run.state.rolling_back):
             return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
         said = Report(track.error, track.error_type)

@@ -47,7 +47,7 @@ def lanes_of(outline: Outline, state: State) -> Lanes:
 
 def course(state: State) -> tuple[Any, ...]:
     """What all lanes go by."""
-    return state.rolling_back, _awaits_actions(state), state.paused, state.not_before, state.delay
+    return state.rolling_back, _awaits_actions(state), state.halted, state.not_before, state.delay
 
 
 def move(outline: Outline, state: State, event: Event, course_before: tuple[Any, ...]) -> None:
@@ -120,7 +120,7 @@ def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Comma
         return Wait(step.lane, step.name, track.attempts, undo)
     if track.status is StepStatus.UNDECIDED:
         return AskPolicy(step.lane, step.name, track.attempts, undo)
-    if state.paused:
+    if state.halted or (undo and (step.name, False) in state.stuck_on):
         return None
     if track.attempts == 0 and not undo:
         return RunStep(step.lane, step.name, 1, undo, state.not_before, state.delay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from saga.builder import Builder, Job
 from saga.errors import DefinitionWarning
@@ -22,6 +23,8 @@ class Saga(Fixed):
         input: the type of its input: a pydantic model, a dataclass or a ``TypedDict``; any mapping if not said.
         throws_abort: what a task lists in Celery's ``throws=`` means that definitely nothing happened, as if its step had
             ``abort_on=``, which is heeded first.
+        on_failure: what follows when a step fails for good before the pivot has succeeded: ``"rollback"``, or ``"ask"``:
+            the saga is stuck, and an operator goes forward (``retry``) or back (``cancel``).
 
     Raises:
         DefinitionError: something in it is wrong; the text names the saga, the step and the remedy.
@@ -31,6 +34,7 @@ class Saga(Fixed):
         actions: step name to the job that does it.
         undos: step name to the job that undoes it, for the steps that have one.
         shortest_timeout: of all its jobs, in seconds.
+        asks: the steps whose unknown outcome a person settles. A saga keeps to what held when it was started.
         warnings: what may not be as it is wanted; each was issued as a Python warning when the saga was built.
     """
 
@@ -44,12 +48,20 @@ class Saga(Fixed):
     required_fields: Mapping[str, str]
     input_wires: tuple[tuple[str, Wire], ...]
     throws_abort: bool
+    on_failure: Literal["rollback", "ask"]
+    asks: tuple[str, ...]
     warnings: tuple[DefinitionWarning, ...]
 
     def __init__(
-        self, name: str, *steps: Step | Parallel, input: type | None = None, throws_abort: bool = False
+        self,
+        name: str,
+        *steps: Step | Parallel,
+        input: type | None = None,
+        throws_abort: bool = False,
+        on_failure: Literal["rollback", "ask"] = "rollback",
     ) -> None:
         builder = Builder(name, input, throws_abort=throws_abort)
+        builder.check_kind(throws_abort, on_failure)
         doc = builder.sequence(steps, in_parallel=False)
         vars(self).update(
             name=name,
@@ -62,6 +74,8 @@ class Saga(Fixed):
             required_fields=MappingProxyType(builder.required_fields()),
             input_wires=builder.input_wires() if input is None else (),
             throws_abort=throws_abort,
+            on_failure=on_failure,
+            asks=tuple(builder.asks),
             warnings=tuple(builder.warnings),
         )
         for warning in self.warnings:
@@ -77,6 +91,7 @@ class Saga(Fixed):
                 self.is_like(other)
                 and self.input is other.input
                 and self.throws_abort is other.throws_abort
+                and self.on_failure == other.on_failure
                 and self.items == other.items
             )
         )

@@ -99,7 +99,7 @@ class SagaStuck(SagaError):
     def __init__(self, saga_id: object, reason: str | None, cause: Cause | None = None) -> None:
         remedies = (
             "`saga retry`, `saga skip` or `saga cancel`"
-            if "pivot in doubt" in (reason or "")
+            if any(words in (reason or "") for words in ("in doubt: ", "forward or back: "))
             else ("`saga retry` or `saga skip`")
         )
         super().__init__(

@@ -33,6 +33,8 @@ class SagaStarted(Event):
         deadline: seconds after the start at which an unfinished saga is rolled back.
         delay: seconds after the start before which nothing runs.
         priority: the message priority of the steps that name none.
+        asks: the steps whose unknown outcome a person settles, before anything is undone for it.
+        ask_first: a person decides at any failure whether it goes forward or back.
     """
 
     kind = "saga_started"
@@ -40,6 +42,8 @@ class SagaStarted(Event):
     deadline: float | None = None
     delay: float | None = None
     priority: int | None = None
+    asks: list[str] | None = None
+    ask_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +297,7 @@ _STORED_AS: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
     "int": frozenset({int}),
     "int | None": frozenset({int, _NOTHING}),
+    "list[str] | None": frozenset({list, _NOTHING}),
     "float": frozenset({float, int, _NOTHING}),  # a claim stores null for a step that its definition does not have
     "float | None": frozenset({float, int, _NOTHING}),
 }
@@ -381,4 +386,6 @@ def _built(
         raise ValueError(f"unknown outcome {found.outcome!r:.100}")
     if isinstance(found, SagaStarted) and found.priority is not None and found.priority not in _PRIORITIES:
         raise ValueError("its priority is none")
+    if isinstance(found, SagaStarted) and not all(type(name) is str for name in found.asks or ()):
+        raise ValueError("its asks is of the wrong type")
     return found

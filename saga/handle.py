@@ -185,7 +185,7 @@ class Handle:
         Where the pivot is under way, its outcome decides: this waits for it, up to ``timeout`` seconds.
 
         Raises:
-            NotAllowed: it is neither running nor paused, and its pivot is not in doubt.
+            NotAllowed: it is neither running nor paused, and no step of it is in doubt or to be decided.
             TimeoutError: the pivot's outcome is still open; the request stands.
         """
         state = self._request(CancelRequested(by, reason))

@@ -42,7 +42,7 @@ def failure(
     run: Run, said: Report, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
 ) -> AttemptFailed:
     """The event of a failure, to be followed by another attempt if there is a wait and the saga goes on in that way."""
-    held = held and not run.state.paused
+    held = held and not run.state.halted
     event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", said.error or "", traceback, wait, held, effect,
                           said.error_type, said.code, said.details)  # fmt: skip
     if wait is not None and (run.undo or not run.state.rolling_back):

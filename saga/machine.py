@@ -9,9 +9,11 @@ Rules
 3. A step that fails for good is ``aborted`` when no attempt can have had an effect, else ``unknown``; an unknown one
    is undone as if it had succeeded.
 4. Before the pivot a failure rolls back. The pivot rolls back only when it was definitely aborted; in doubt it is
-   stuck. After the pivot a failure is stuck: there is no way back.
+   stuck. After the pivot a failure is stuck: there is no way back. A saga may ask, about the doubts of some steps or
+   about any failure: then it is stuck, and starts nothing new, until a person says forward or back.
 5. A rollback starts nothing new and first awaits every open action; a step that waits for its retry has failed. Then
-   what is owed is undone in reverse: a lane from its end, a fork's branches side by side.
+   what is owed is undone in reverse: a lane from its end, a fork's branches side by side. A step whose doubt is asked
+   about is not undone, nor what came before it, until a person says whether it happened.
 6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck. An operator may abandon a saga
    that is not finished: then nothing counts any more, and what is owed stays so.
 7. Entries of independent lanes commute; only the recorded reason tells which came first.
@@ -146,6 +148,7 @@ def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
     state.input, state.priority = event.input, event.priority
     state.not_before, state.delay = moment(at, event.delay)
     state.deadline, state.deadline_wait = moment(at, event.deadline)
+    state.asks, state.ask_first = frozenset(event.asks or ()), event.ask_first
 
 
 def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: Entry) -> None:
@@ -168,8 +171,12 @@ def _after_action(outline: Outline, state: State, name: str, status: StepStatus)
     step = outline.steps[name]
     if step.pivot and status is StepStatus.SUCCEEDED:
         state.past_pivot, state.cancel_reason = True, None
+    elif status is StepStatus.WAITING and state.asking:
+        _release_held(state)
     elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not state.rolling_back:
         _action_failed(outline, state, step, status)
+    elif status is StepStatus.UNKNOWN:
+        _ask_about(state, name)
     elif status is StepStatus.WAITING and state.rolling_back:
         _give_up(outline, state, name)
     elif status is StepStatus.WAITING and state.cancel_reason and state.steps[name].certain:
@@ -182,8 +189,20 @@ def _action_failed(outline: Outline, state: State, step: StepOutline, status: St
         state.stuck_on[step.name, False] = error
     elif step.pivot and status is StepStatus.UNKNOWN:
         state.stuck_on[step.name, False] = f"pivot in doubt: {error}"
+    elif status is StepStatus.UNKNOWN and step.name in state.asks:
+        _ask_about(state, step.name)
+        _release_held(state)
+    elif state.ask_first and not state.cancel_reason:
+        state.stuck_on[step.name, False] = f"forward or back: {error}"
+        _release_held(state)
     else:
         _roll_back(outline, state, error, Cause.of(step.name, False, state.steps[step.name]))
+
+
+def _ask_about(state: State, name: str) -> None:
+    """Leave it to a person whether a step of unknown outcome has happened, if its definition says so."""
+    if name in state.asks:
+        state.stuck_on[name, False] = f"in doubt: {name}: {state.steps[name].error}"
 
 
 def _after_undo(state: State, name: str, status: StepStatus) -> None:
@@ -194,19 +213,40 @@ def _after_undo(state: State, name: str, status: StepStatus) -> None:
 def _apply_cancel(outline: Outline, state: State, event: CancelRequested | DeadlinePassed) -> None:
     deadline = isinstance(event, DeadlinePassed)
     reason = "the saga's deadline passed" if isinstance(event, DeadlinePassed) else _words("cancelled", event)
-    if state.rolling_back or state.past_pivot or state.status is Status.COMPLETED:
+    if state.past_pivot or state.status is Status.COMPLETED:
+        return
+    if state.rolling_back:
+        if not deadline:
+            _did_not_happen(outline, state)
         return
     pivot = next((name for name, step in outline.steps.items() if step.pivot), None)
     if pivot and state.steps[pivot].attempts and _pivot_stands(state, pivot):
         state.cancel_reason = reason
         return
-    if state.stuck_on:
-        if deadline or not pivot:
-            return
-        _set(outline, state, pivot, False, evolve(state.steps[pivot], status=StepStatus.ABORTED))
-        state.stuck_on.clear()
+    if state.stuck_on and deadline:
+        return
+    cause = None if (pivot, False) in state.stuck_on else state.cause
+    _did_not_happen(outline, state)
+    state.stuck_on.clear()
     state.paused = False
-    _roll_back(outline, state, reason)
+    _roll_back(outline, state, reason, cause)
+
+
+def _did_not_happen(outline: Outline, state: State) -> None:
+    """What a cancel says of the steps in doubt: they had no effect, so nothing of theirs is undone."""
+    for name, undo in list(state.stuck_on):
+        step = state.steps[name]
+        doubted = name in state.asks or outline.steps[name].pivot
+        if not undo and doubted and step.status is StepStatus.UNKNOWN:
+            status = TRANSITIONS[step.status, "cancelled in doubt"]
+            _set(outline, state, name, False, evolve(_disowned(state, step), status=status))
+            del state.stuck_on[name, False]
+
+
+def _disowned(state: State, step: StepState) -> StepState:
+    """A step that no longer owes its undo, which has not begun."""
+    state.owed -= _unsettled(step.undo)
+    return evolve(step, undo=None)
 
 
 def _pivot_stands(state: State, pivot: str) -> bool:
@@ -230,6 +270,8 @@ def _give_up(outline: Outline, state: State, name: str) -> None:
     step = state.steps[name]
     status = TRANSITIONS[step.status, "rollback, no effect" if step.certain else "rollback"]
     _set(outline, state, name, False, evolve(step, status=status, due=None, wait=None, held=False))
+    if status is StepStatus.UNKNOWN:
+        _ask_about(state, name)
 
 
 def _apply_retry(outline: Outline, state: State) -> None:
@@ -238,7 +280,8 @@ def _apply_retry(outline: Outline, state: State) -> None:
             _set(outline, state, name, False, fresh_budget(step))
         if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
             _set(outline, state, name, True, fresh_budget(step.undo))
-    state.stuck_on.clear()
+    doubts = {key: words for key, words in state.stuck_on.items() if state.rolling_back and not key[1]}
+    state.stuck_on = doubts
 
 
 def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
@@ -250,7 +293,8 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
         state.skipped += (event.step,)
         _set(outline, state, event.step, True, evolve(track, status=status))
         return
-    step = evolve(state.steps[event.step], status=status, result=event.result, undo_later=event.undo_later)
+    step = state.steps[event.step] if event.undo_later else _disowned(state, state.steps[event.step])
+    step = evolve(step, status=status, result=event.result, undo_later=event.undo_later)
     _set(outline, state, event.step, False, step)
     if outline.steps[event.step].pivot:
         state.past_pivot, state.cancel_reason = True, None

@@ -33,10 +33,17 @@ def pivot_in_doubt(outline: Outline, state: State) -> bool:
     return any(outline.steps[step].pivot and not undo for step, undo in state.stuck_on)
 
 
+def is_asked(state: State) -> bool:
+    """Whether a person is to say of a step that it did not happen, or that the saga is to go back."""
+    return not state.past_pivot and any(not undo for _, undo in state.stuck_on)
+
+
 def _objection(outline: Outline, state: State, request: Request) -> str | None:  # noqa: C901 - one for each request
     status = state.status
     if isinstance(request, CancelRequested):
-        if status not in (Status.RUNNING, Status.PAUSED) and not pivot_in_doubt(outline, state):
+        if is_asked(state):
+            return None
+        if status not in (Status.RUNNING, Status.PAUSED):
             return "only a saga that runs, is paused or has its pivot in doubt can be cancelled"
         if state.rolling_back:
             return "it is rolling back, and a rollback cannot be cancelled"
@@ -72,8 +79,11 @@ def _objection_to_skip(outline: Outline, state: State, request: StepSkipped) -> 
 def _objection_to_retry(state: State) -> str | None:
     actions = [] if state.rolling_back else list[Track](state.steps.values())
     tracks = actions + [step.undo for step in state.steps.values() if step.undo]
-    if state.stuck_on or any(track.between_attempts for track in tracks):
+    stuck = any(undo or not state.rolling_back for _, undo in state.stuck_on)
+    if stuck or any(track.between_attempts for track in tracks):
         return None
     if any(track.status is StepStatus.RUNNING or track.held for track in tracks):
         return "an attempt is open; wait for its end"
+    if doubts := [step for step, _ in state.stuck_on]:
+        return f"nobody knows whether {', '.join(doubts)} happened; skip what did, then cancel what did not"
     return "nothing in it is stuck or waits for a retry"

@@ -91,7 +91,8 @@ def order(
     if not is_priority(priority):
         raise InputError(f"saga {saga.name!r}: priority={priority!r} expected {PRIORITY}")
     given = read_input(saga, input, limit)
-    started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority)
+    started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority,
+                          list(saga.asks) or None, saga.on_failure == "ask")  # fmt: skip
     return Order(uuid7(), saga, given, key, tags_json(f"saga {saga.name!r}", tags, limit), started)
 
 

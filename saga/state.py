@@ -187,6 +187,8 @@ class State:
         seq: the last entry it includes; ``at`` is when that was written.
         input: the saga's input, as JSON.
         steps: step name to how far it has come; only steps of this saga, in the order of definition.
+        asks: the steps whose unknown outcome a person settles.
+        ask_first: a person decides at any failure whether it goes forward or back.
         rollback_reason: why it is rolled back.
         rollback_cause: the failure it is rolled back for, or was stuck on when it was abandoned, if there was one.
         abandon_reason: who ended it without undoing more, why, and why it was not going on; ``None`` if nobody did.
@@ -221,6 +223,8 @@ class State:
     deadline: datetime | None = None
     deadline_wait: float | None = None
     priority: int | None = None
+    asks: frozenset[str] = frozenset()
+    ask_first: bool = False
     rollback_cause: Cause | None = None
     abandon_reason: str | None = None
     lanes: Lanes | None = field(default=None, compare=False, repr=False)
@@ -251,6 +255,16 @@ class State:
         return (
             tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled) if self.owed else ()
         )
+
+    @property
+    def asking(self) -> bool:
+        """Whether nothing new starts until a person says if it goes forward or back."""
+        return bool(self.stuck_on) and not self.past_pivot and not self.rolling_back
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing new starts until an operator speaks; what runs goes on."""
+        return self.paused or self.asking
 
     @property
     def problem(self) -> str | None:

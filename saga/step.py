@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from celery.app.task import Task
 
@@ -47,6 +47,8 @@ class Step:
         compensate_bind: the same for the undo.
         abort_on: exceptions of the action, or a predicate of one, that mean that definitely nothing happened: as if the
             task had raised ``Abort``. A predicate that fails has not said so. The undo keeps its own ``compensate_retry``.
+        in_doubt: what follows when nobody knows whether the action had its effect: ``"undo"``, or ``"ask"``: the saga is
+            stuck, for a person to say whether it happened.
         careless: it is meant that the step does without what makes it safe to repeat or to undo, so nobody is warned.
     """
 
@@ -64,6 +66,7 @@ class Step:
     bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
     compensate_bind: Mapping[str, str | Value] | None = field(default=None, kw_only=True)
     abort_on: AbortOn = field(default=(), kw_only=True)
+    in_doubt: Literal["undo", "ask"] = field(default="undo", kw_only=True)
     careless: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -123,6 +126,7 @@ PRIORITY: Final = "a whole number from 0 to 255, such as priority=5"
 _BINDING = "a mapping of parameters to sources, such as {'to': 'input.email'}"
 _OPTIONS: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("pivot", lambda value: isinstance(value, bool), "True or False"),
+    ("in_doubt", lambda value: value in ("undo", "ask"), "'undo' or 'ask'"),
     ("careless", lambda value: isinstance(value, bool), "True or False"),
     ("transactional", lambda value: isinstance(value, bool), "True or False"),
     ("queue", _is_queue, "the name of a queue, such as 'slow'"),

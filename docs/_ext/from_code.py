@@ -37,7 +37,7 @@ TRIGGERS: Mapping[str, str] = {
     "skipped": "an operator says that it was done by hand",
     "abandoned": "an operator abandons the saga: nobody will know whether it had its effect",
     "abandoned, no effect": "the same, and no attempt can have had an effect",
-    "cancelled in doubt": "an operator cancels a pivot that is in doubt: it did not happen",
+    "cancelled in doubt": "an operator cancels while it is in doubt: it did not happen",
 }
 GIVEN_UP = "the worker that was sleeping through the wait gave it up, or is gone; the due time stays"
 STATUSES: Mapping[Status, str] = {

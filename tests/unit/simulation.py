@@ -41,7 +41,7 @@ from saga.events import (
     StepSkipped,
 )
 from saga.machine import decide, failure_outcome, replay
-from saga.permission import check, pivot_in_doubt
+from saga.permission import check, is_asked
 from saga.state import State, StepStatus
 
 from .helpers import NOON, task_of
@@ -101,6 +101,7 @@ def saga_of(tape: Tape) -> Saga:
 
     def a_step(*, pivot: bool = False, past: bool = False) -> Step:
         options: dict[str, Any] = {"name": f"s{next(numbers)}", "transactional": tape.pick([False, False, True])}
+        options["in_doubt"] = tape.pick(["undo", "undo", "ask"])
         if pivot:
             return Step(act, pivot=True, **options)
         return Step(act, **options) if past else Step(act, compensate=tape.pick([undo, undo, None]), **options)
@@ -117,7 +118,7 @@ def saga_of(tape: Tape) -> Saga:
             items.append(a_step(pivot=True))
         else:
             items += items_of([item], past=pivot is not None and index > pivot)
-    return Saga("simulated", *items)
+    return Saga("simulated", *items, on_failure=tape.pick(["rollback", "rollback", "rollback", "ask"]))
 
 
 def bytes_of(length: int) -> st.SearchStrategy[bytes]:
@@ -163,6 +164,7 @@ class World:
 
     Attributes:
         echoes: seqs of entries that say again what had been said.
+        denied: the steps in doubt that a cancel said had not happened.
     """
 
     saga: Saga
@@ -172,6 +174,7 @@ class World:
     state: State = None  # type: ignore[assignment]
     now: datetime = NOON
     echoes: set[int] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
     echo: bool = True
 
     def __post_init__(self) -> None:
@@ -182,6 +185,8 @@ class World:
                 deadline=self.tape.pick([None, 5.0, 60.0]),
                 delay=self.tape.pick([None, 3.0]),
                 priority=self.tape.pick([None, 4]),
+                asks=list(self.saga.asks) or None,
+                ask_first=self.saga.on_failure == "ask",
             )
         )
 
@@ -191,6 +196,11 @@ class World:
 
     def append(self, event: Event, *, worker: int | None = 1, echo: bool = False) -> None:
         before = self.state
+        if isinstance(event, CancelRequested):
+            doubts = {
+                step for step, undo in before.stuck_on if not undo and before.steps[step].status is StepStatus.UNKNOWN
+            }
+            self.denied |= doubts & set(self.saga.asks)
         entry = Entry(len(self.entries) + 1, event, self.now, worker)
         self.entries.append(entry)
         if echo:
@@ -231,10 +241,13 @@ class World:
         """What an operator does about a saga that does not go on by itself."""
         if self.state.stuck_on:
             choices: list[Request] = [RetryRequested("ann")]
+            if not self.allows(choices[0]):
+                choices = []
             step, undo = next(iter(self.state.stuck_on))
             lane = self.saga.outline.steps[step].lane
-            choices.append(StepSkipped("ann", "by hand", lane, step, undo, {"by": "hand"}))
-            if pivot_in_doubt(self.saga.outline, self.state):
+            later = not undo and self.saga.outline.steps[step].compensate is not None and self.tape.flip()
+            choices.append(StepSkipped("ann", "by hand", lane, step, undo, {"by": "hand"}, later))
+            if is_asked(self.state):
                 choices.append(CancelRequested("ann", "it did not happen"))
             return self.tape.pick(choices)
         if self.state.paused and not self.state.status.terminal:
@@ -318,7 +331,7 @@ class World:
         """Decide as ``Attempts`` does: after an interruption it just goes on, if anything may start."""
         state = self.state
         interrupted = state.track(command.step, command.undo).ended == "interrupted"
-        if interrupted and not state.paused and (command.undo or not state.rolling_back):
+        if interrupted and not state.halted and (command.undo or not state.rolling_back):
             self.start(RunStep(command.lane, command.step, command.attempt + 1, command.undo))
         else:
             transactional = self.saga.outline.steps[command.step].transactional and not command.undo
@@ -360,7 +373,7 @@ class World:
         outcome = failure_outcome(self.state, final, effect=effect)
         if self.tape.flip():
             wait = self.tape.pick([0.0, 0.5, 30.0])
-            held = not settling and not self.state.paused and wait > 0 and self.tape.flip()
+            held = not settling and not self.state.halted and wait > 0 and self.tape.flip()
             return AttemptFailed(*where, outcome="retry", error=error, wait=wait, held=held, effect=effect)
         return AttemptFailed(*where, outcome=outcome, error=error, effect=effect)
 

@@ -22,6 +22,8 @@ from saga.events import (
     AttemptSucceeded,
     AttemptTimedOut,
     CancelRequested,
+    CompensateRequested,
+    DeadlinePassed,
     Entry,
     LateResult,
     RetryRequested,
@@ -56,6 +58,7 @@ class Account:
 
     def __init__(self, world: World) -> None:
         self.outline = world.saga.outline
+        self.denied = world.denied
         self.entries = [entry for entry in world.entries if entry.seq not in world.echoes]
 
     def about(self, step: str, *, undo: bool) -> Iterator[tuple[int, Any]]:
@@ -66,6 +69,8 @@ class Account:
 
     def may_have_happened(self, step: str) -> bool:
         """Whether an attempt of the action succeeded or may have had an effect, and nobody said that it had none."""
+        if step in self.denied:
+            return False
         transactional = self.outline.steps[step].transactional
         happened = False
         failed: set[int] = set()
@@ -332,6 +337,44 @@ def test_a_rollback_has_no_action_that_waits_for_its_retry(saga, tape):
     finished(saga, tape, watch)
 
 
+# --- a person is asked ------------------------------------------------------------------------------------------------
+
+
+@given(sagas(), tapes)
+def test_while_a_person_is_asked_nothing_new_starts(saga, tape):
+    def watch(world, entry, before, after):
+        if before.asking and isinstance(entry.event, AttemptStarted) and entry.seq not in world.echoes:
+            raise AssertionError(entry)
+
+    finished(saga, tape, watch)
+
+
+@given(sagas(), tapes)
+def test_a_doubt_that_is_asked_about_is_undone_only_once_a_person_says_that_it_happened(saga, tape):
+    def watch(world, entry, before, after):
+        event = entry.event
+        if (
+            isinstance(event, AttemptStarted)
+            and event.undo
+            and event.step in saga.asks
+            and entry.seq not in world.echoes
+        ):
+            assert before.steps[event.step].settled
+            assert (event.step, False) not in before.stuck_on
+
+    finished(saga, tape, watch)
+
+
+@given(sagas(), tapes)
+def test_a_saga_that_asks_first_goes_back_only_when_it_is_told_to(saga, tape):
+    def watch(world, entry, before, after):
+        if saga.on_failure == "ask" and after.rolling_back and not before.rolling_back:
+            told = isinstance(entry.event, (CancelRequested, CompensateRequested, DeadlinePassed))
+            assert told or before.cancel_reason
+
+    finished(saga, tape, watch)
+
+
 # --- the decision -----------------------------------------------------------------------------------------------------
 
 
@@ -472,6 +515,7 @@ def test_the_simulation_reaches_what_it_is_for():
         world = World(saga_of(Tape(dice.randbytes(40))), Tape(dice.randbytes(100)))
 
         def watch(world: World, entry: Entry, before: State, after: State) -> None:
+            outline = world.saga.outline
             seen.update((after.status, type(entry.event).__name__))
             seen.update(("undo " if key[1] else "action ") + "stuck" for key in after.stuck_on)
             seen.update(f"action {step.status}" for step in after.steps.values())
@@ -482,6 +526,13 @@ def test_the_simulation_reaches_what_it_is_for():
             if isinstance(entry.event, AttemptStarted) and entry.seq not in world.echoes:
                 was = before.track(entry.event.step, entry.event.undo)
                 seen.update(["goes on after an interruption"] if was.status is UNDECIDED else [])
+            if after.asking and not any(saga.pivot for saga in [outline.steps[name] for name, _ in after.stuck_on]):
+                seen.add("asking")
+                seen.update("sibling waits" for step in after.steps.values() if step.open or step.between_attempts)
+            if after.rolling_back:
+                seen.update("doubt in a rollback" for _, undo in after.stuck_on if not undo)
+            if world.denied:
+                seen.add("denied")
             if after.cancel_reason:
                 seen.add("cancel pending")
 
@@ -492,4 +543,4 @@ def test_the_simulation_reaches_what_it_is_for():
     assert seen >= {f"undo {status}" for status in ("pending", "running", "waiting", "undecided", "failed", "skipped")}
     assert seen >= {"action stuck", "undo stuck", "held", "cancel pending", "DeadlinePassed", "CompensateRequested"}
     assert seen >= {f"{ended} in a {kind}" for ended in ENDED.values() for kind in ("run", "rollback", "pause")}
-    assert "goes on after an interruption" in seen
+    assert seen >= {"goes on after an interruption", "asking", "sibling waits", "doubt in a rollback", "denied"}

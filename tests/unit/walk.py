@@ -17,7 +17,7 @@ def walk(outline: Outline, state: State) -> tuple[Command, ...]:
         return tuple(_open_attempts(outline, state))
     commands: list[Command] = []
     (_backward if state.rolling_back else _forward)(outline.main, state, commands)
-    if state.paused:
+    if state.paused or (state.status is Status.STUCK and not state.past_pivot and not state.rolling_back):
         return tuple(command for command in commands if isinstance(command, (Wait, AskPolicy)))
     if _watches_deadline(state):
         commands.append(KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None))
@@ -44,7 +44,7 @@ def _backward(lane: Lane, state: State, commands: list[Command]) -> bool:
             if not all(ends):
                 return False
         elif (undo := state.steps[item.name].undo) and not undo.settled:
-            if not undo.over:
+            if not undo.over and (item.name, False) not in state.stuck_on:
                 commands.append(_next(lane.name, item.name, undo, state, undo=True))
             return False
     return True
