@@ -30,6 +30,7 @@ JSON = Any
 """A JSON value as Python's ``json`` module reads it."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 _QUALIFIERS: tuple[Any, ...] = (NotRequired, ReadOnly, Required)
 _MASK = str(SecretStr("secret"))
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -130,6 +131,12 @@ def dumps(value: JSON, limit: int | None = None) -> str:
             f"it is {size:,} bytes of JSON, over saga_max_payload = {limit:,}; store it elsewhere and pass a reference"
         )
     return text
+
+
+def portable(value: JSON) -> str:
+    """JSON text in ASCII, which a session of any client encoding can send; see ``dumps``."""
+    text = dumps(value)
+    return text if text.isascii() else _encode_ascii(value)
 
 
 def result_json(value: object, annotation: Any, limit: int) -> JSON:

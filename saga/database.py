@@ -6,6 +6,7 @@ Statements run on psycopg connections in autocommit: one statement, one round tr
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 from collections.abc import Iterator, Mapping
@@ -35,8 +36,20 @@ def _text(statement: str, schema: str) -> bytes:
     return statement.replace("{s}", schema).encode()
 
 
+@lru_cache(maxsize=512)
+def _clause(statement: str, schema: str) -> sqlalchemy.TextClause:
+    """A statement for any driver of SQLAlchemy's."""
+    return sqlalchemy.text(_PARAMETER.sub(r"(:\1)", statement.replace("{s}", schema)).replace("%%", "%"))
+
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
 class Link:
-    """One connection to the log's database: psycopg's own, SQLAlchemy's ``Connection`` or its ``Session``."""
+    """One connection to the log's database: psycopg's own, or a caller's ``Connection`` of SQLAlchemy's.
+
+    Through the latter, statements return rows, and have texts only as parameters and results, so that any driver serves.
+    """
 
     __slots__ = ("connection", "schema")
 
@@ -50,28 +63,25 @@ class Link:
         Raises:
             CorruptLog: a row holds JSON that Python does not read: nested too deep, or a number of too many digits.
         """
-        text = _text(statement, self.schema)
-        return self._run(text, params, psycopg.Cursor)
+        return self._run(statement, params, psycopg.Cursor)
 
     def run_planned(self, statement: str, params: Mapping[str, Any]) -> list[Row]:
         """Like ``run``, and Postgres plans it for these very values: for questions whose best plan depends on them."""
         # Bound on this side they are constants to the planner, which else plans once for any values (PLANNING). Behind a
         # pooler it plans each time, and what comes back as text might be in the format of somebody's DateStyle.
         pooled = getattr(self.connection, "prepare_threshold", 0) is None
-        return self._run(_text(statement, self.schema), params, psycopg.Cursor if pooled else psycopg.ClientCursor)
+        return self._run(statement, params, psycopg.Cursor if pooled else psycopg.ClientCursor)
 
-    def _run(self, text: bytes, params: Mapping[str, Any], kind: type[psycopg.Cursor[Any]]) -> list[Row]:
+    def _run(self, statement: str, params: Mapping[str, Any], kind: type[psycopg.Cursor[Any]]) -> list[Row]:
         connection = self.connection
-        if isinstance(connection, psycopg.Connection):
-            cursor = kind(connection, row_factory=tuple_row)  # a caller's connection may have another
-            # In binary, what comes back is the same in sessions of any DateStyle and TimeZone.
-            cursor.execute(text, params, binary=kind is psycopg.Cursor)
-            # Not cursor.description, which builds an object for each column.
-            return _rows(cursor) if cursor.pgresult and cursor.pgresult.nfields else []
-        if isinstance(connection, sqlalchemy.orm.Session):
-            connection = connection.connection()
-        result = connection.exec_driver_sql(text.decode(), dict(params))
-        return [tuple(row) for row in _rows(result)] if result.returns_rows else []
+        if not isinstance(connection, psycopg.Connection):
+            return [tuple(row) for row in _rows(connection.execute(_clause(statement, self.schema), dict(params)))]
+        cursor = kind(connection, row_factory=tuple_row)  # a caller's connection may have another
+        # In binary, what comes back is the same in sessions of any DateStyle and TimeZone.
+        cursor.execute(_text(statement, self.schema), params, binary=kind is psycopg.Cursor)
+        result = cursor.pgresult  # not cursor.description, which builds an object for each column
+        # A caller's pipeline brings it only when it is asked for.
+        return _rows(cursor) if result is None or result.nfields else []
 
 
 def _rows(cursor: Any) -> Any:
@@ -145,6 +155,7 @@ class Database:
         # another isolation level.
         [(isolation,)] = connection.execute("SHOW default_transaction_isolation")
         if isolation != _ISOLATION:
+            connection.close()
             raise DatabaseNotReady(
                 f"the saga log in {self.name} would be written in isolation level {isolation!r}, in which processes "
                 f"that write at once fail: {isolation_remedy(connection.info.user)}"
@@ -329,13 +340,27 @@ _NOT_READY = (
 )
 
 
+def driver_error(error: BaseException) -> BaseException:
+    """What a driver raised, as psycopg's error of that kind whichever the driver is."""
+    found = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(found, psycopg.Error):
+        return found
+    state = getattr(found, "sqlstate", None) or getattr(found, "pgcode", None)
+    if state is None and found.args and isinstance(found.args[0], dict):  # pg8000's
+        state = found.args[0].get("C")
+    try:
+        return pg.lookup(state)(first_line(found)) if state else found
+    except KeyError:
+        return found
+
+
 @contextmanager
 def clear_errors(database: Database) -> Iterator[None]:
     """Turn what the driver raises into ``DatabaseNotReady``, for callers that do not try again."""
     try:
         yield
     except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = driver_error(error)
         if not isinstance(cause, _NOT_READY) or isinstance(cause, pg.LockNotAvailable):
             raise
         raise not_ready(database, cause) from None

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from saga.codec import digest, dumps
+from saga.codec import digest, dumps, portable
 from saga.database import Link, Row
 from saga.errors import CorruptLog
 from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
@@ -141,11 +141,11 @@ def open_sagas(
                 id uuid, lane text, step text, attempt integer, undo boolean, fingerprint text, queue text,
                 priority smallint, wait float8, sent boolean) USING (id)
         )
-        SELECT id FROM new
+        SELECT id::text FROM new
         """,
-        {"sagas": dumps(sagas), "works": dumps(works), "patience": f"{round(patience * 1000)}ms"},
+        {"sagas": portable(sagas), "works": portable(works), "patience": f"{round(patience * 1000)}ms"},
     )
-    return [row[0] for row in rows]
+    return [UUID(row[0]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +319,18 @@ def read_header(link: Link, saga_id: UUID) -> Header | None:
     return Header(*rows[0]) if rows else None
 
 
-def read_headers_by_key(link: Link, name: str, keys: Sequence[str]) -> list[Header]:
-    """The sagas of that name under these keys."""
+def read_holders(link: Link, name: str, keys: Sequence[str | None]) -> list[tuple[UUID, str] | None]:
+    """The id and input hash of the saga of that name under each of these keys, in their order."""
     rows = link.run(
-        f"SELECT {HEADER} FROM {{s}}.instance WHERE name = %(name)s AND key = ANY(%(keys)s)",
-        {"name": name, "keys": list(keys)},
+        """
+        SELECT wanted.place::text, id::text, input_hash
+        FROM jsonb_array_elements_text(%(keys)s::jsonb) WITH ORDINALITY AS wanted (key, place)
+        JOIN {s}.instance AS i ON i.key = wanted.key AND i.name = %(name)s::jsonb ->> 0
+        """,
+        {"name": portable([name]), "keys": portable(keys)},
     )
-    return [Header(*row) for row in rows]
+    found = {int(place) - 1: (UUID(saga_id), input_hash) for place, saga_id, input_hash in rows}
+    return [found.get(place) for place in range(len(keys))]
 
 
 def read_statuses(link: Link, ids: Sequence[UUID]) -> dict[UUID, str]:

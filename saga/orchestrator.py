@@ -198,7 +198,7 @@ class Orchestrator:
             deadline: seconds or a ``timedelta`` after which it is rolled back if it is not past its pivot.
             priority: the message priority of the steps that name none.
             connection: a SQLAlchemy ``Session`` or ``Connection``, a psycopg connection, or Django's: the start becomes
-                part of its transaction.
+                part of its transaction. One in autocommit is refused, outside a transaction.
 
         Raises:
             UnknownSaga: no definition of that name is registered, even after the app's modules were imported.

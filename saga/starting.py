@@ -11,23 +11,20 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-import sqlalchemy
 from psycopg import errors as pg
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
-from saga import log, signals
+from saga import caller, log, signals
 from saga.binding import Given, read_input
 from saga.codec import Unencodable, clean_text, digest, dumps, encode
 from saga.crashpoints import reach
-from saga.database import Link
+from saga.database import Link, driver_error
 from saga.definition import PRIORITY, Saga, is_priority
 from saga.engine import Engine, Unreachable
 from saga.errors import InputError, KeyBusy, KeyConflict
 from saga.events import Entry, SagaStarted, data_of
 from saga.ids import uuid7
-from saga.log import Header
 from saga.machine import decide, replay
 from saga.plan import place_of
 from saga.retry import LONGEST
@@ -163,14 +160,18 @@ class Starter:
         return found
 
     def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
-        """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker."""
-        link = Link(_unwrap(connection), self._engine.database.schema)
+        """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker.
+
+        Raises:
+            InputError: there is no transaction to be part of.
+        """
+        link = caller.join(connection, self._engine.database.schema)
         self._register(orders)
-        session = link.connection if isinstance(link.connection, Session) else None
+        session = caller.session_of(connection)
 
         @contextmanager
         def nested() -> Iterator[Link]:
-            with _savepoint(link):
+            with caller.savepoint(link):
                 yield link
 
         with _busy_keys(orders):
@@ -245,13 +246,10 @@ class Starter:
         """The sagas that have the keys of these orders already."""
         found: dict[UUID, UUID] = {}
         for name in {order.saga.name for order in orders}:
-            keys = [order.key for order in orders if order.saga.name == name and order.key is not None]
-            headers = {header.key: header for header in log.read_headers_by_key(link, name, keys)}
-            ids = {header.id: header for header in headers.values()}
-            for order in orders:
-                if order.saga.name == name:
-                    header = headers.get(order.key) or ids.get(order.id)
-                    found[order.id] = _same_input(order, header) if header else order.id
+            named = [order for order in orders if order.saga.name == name]
+            holders = log.read_holders(link, name, [order.key for order in named])
+            for order, holder in zip(named, holders, strict=True):
+                found[order.id] = _same_input(order, *holder) if holder else order.id
         return found
 
     def _register(self, orders: Sequence[Order]) -> None:
@@ -273,13 +271,13 @@ def _row(order: Order, realm: str) -> dict[str, Any]:
             "tags": order.tags, "input_hash": order.hash, "realm": realm, "data": data_of(order.started)}  # fmt: skip
 
 
-def _same_input(order: Order, header: Header) -> UUID:
-    if header.input_hash != order.hash:
+def _same_input(order: Order, saga_id: UUID, input_hash: str) -> UUID:
+    if input_hash != order.hash:
         raise KeyConflict(
-            f"saga {order.saga.name!r}: key {order.key!r} belongs to {header.id}, which was started with another input; "
+            f"saga {order.saga.name!r}: key {order.key!r} belongs to {saga_id}, which was started with another input; "
             f"use a new key for a new operation"
         )
-    return header.id
+    return saga_id
 
 
 @contextmanager
@@ -287,53 +285,9 @@ def _busy_keys(orders: Sequence[Order]) -> Iterator[None]:
     try:
         yield
     except (pg.LockNotAvailable, DBAPIError) as error:
-        if not isinstance(error, pg.LockNotAvailable) and not isinstance(
-            getattr(error, "orig", None), pg.LockNotAvailable
-        ):
+        if not isinstance(driver_error(error), pg.LockNotAvailable):
             raise
         keys = ", ".join(repr(order.key) for order in orders[:3] if order.key)
         raise KeyBusy(
             f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
         ) from None
-
-
-def _unwrap(connection: Any) -> Any:
-    """What can run a statement in the caller's transaction.
-
-    Raises:
-        InputError: it is nothing that we know, or it commits each statement.
-    """
-    if hasattr(connection, "ensure_connection"):  # Django's wrapper
-        connection.ensure_connection()
-        connection = connection.connection
-    if isinstance(connection, (psycopg.Connection, sqlalchemy.Connection, Session)):
-        if not isinstance(connection, psycopg.Connection):
-            _check_transaction(connection)
-        return connection
-    raise InputError(
-        f"connection={connection!r} expected a SQLAlchemy Session or Connection, a psycopg 3 connection, or Django's connection"
-    )
-
-
-def _check_transaction(connection: sqlalchemy.Connection | Session) -> None:
-    """Refuse a SQLAlchemy connection that commits each statement: there is no transaction to be a part of."""
-    found = connection.connection() if isinstance(connection, Session) else connection
-    if getattr(found.connection.driver_connection, "autocommit", False):
-        raise InputError(
-            "connection= commits each statement on its own (isolation level AUTOCOMMIT), so the start could be no part of "
-            "its transaction; give one with a transaction, such as engine.execution_options("
-            'isolation_level="READ COMMITTED").begin(), or leave connection= out'
-        )
-
-
-@contextmanager
-def _savepoint(link: Link) -> Iterator[None]:
-    """A savepoint in the caller's transaction, and the caller's own lock timeout afterwards."""
-    before = link.run("SELECT current_setting('lock_timeout')", {})[0][0]
-    connection = link.connection
-    if isinstance(connection, Session):
-        connection = connection.connection()
-    nested = connection.transaction() if isinstance(connection, psycopg.Connection) else connection.begin_nested()
-    with nested:
-        yield
-        link.run("SELECT set_config('lock_timeout', %(before)s, true)", {"before": before})

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import sqlalchemy
 from celery import Celery
-from sqlalchemy.orm import Session
 
 from saga import InputError, NotAllowed, Orchestrator, Saga, Step, schema
 from saga.claims import Claims
@@ -81,27 +79,6 @@ def test_who_and_why_are_made_fit_for_the_log(bench: Bench, given: Any) -> None:
     assert isinstance(event.by, str)
     assert event.by == event.reason
     assert str(given).replace("\x00", "\\x00").replace("\ud800", "\\ud800")[:4000] in event.by
-
-
-@pytest.mark.parametrize("isolation", ["engine", "connection", "session"])
-def test_a_start_within_a_connection_that_commits_each_statement_is_refused(bench: Bench, isolation: str) -> None:
-    url = bench.url.replace("postgresql:", "postgresql+psycopg:")
-    engine = sqlalchemy.create_engine(url, **({} if isolation == "connection" else {"isolation_level": "AUTOCOMMIT"}))
-    with engine.connect() as connection:
-        given: Any = (
-            connection.execution_options(isolation_level="AUTOCOMMIT") if isolation == "connection" else connection
-        )
-        with pytest.raises(InputError, match=r"commits each statement .* give one with a transaction"):
-            bench.orchestrator.start(SEQUENCE, connection=Session(given) if isolation == "session" else given)
-    with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-        handle = bench.orchestrator.start(SEQUENCE, connection=connection)
-    engine.dispose()
-    assert bench.orchestrator.find() == [handle]
-
-
-def test_a_start_within_an_engine_is_refused(bench: Bench) -> None:
-    with pytest.raises(InputError, match=r"connection=Engine.* expected a SQLAlchemy Session or Connection"):
-        bench.orchestrator.start(SEQUENCE, connection=bench.orchestrator.database.engine)
 
 
 def test_what_is_no_saga_cannot_be_started(bench: Bench) -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     "cause errors config crashpoints",
     "ids codec outline wiring retry refusal care step builder definition events commands outcome context",
     "state tracks memory decision machine permission binding signals catalog",
-    "database tables short_ids log work due fleet schema plan barriers transaction",
+    "database caller tables short_ids log work due fleet schema plan barriers transaction",
     "engine run judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership relay worker waiter handle starting publisher audit graph",
     "routing discovery tasks orchestrator",

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy
 from pydantic import BaseModel
 
+from saga.caller import join
 from saga.definition import Saga, Step
 from saga.errors import InputError
-from saga.starting import Starter, order
+from saga.starting import order
 from tests.conftest import shown
 
 from .helpers import task_of
@@ -119,4 +120,4 @@ def test_what_is_no_connection_is_refused(connection: Any):
     with pytest.raises(
         InputError, match="expected a SQLAlchemy Session or Connection, a psycopg 3 connection, or Django"
     ):
-        Starter(None, 1.0).open_within(connection, [order_of()])  # type: ignore[arg-type]
+        join(connection, "saga")
