@@ -152,7 +152,8 @@ class Builder:
         wires = self._scope(place, step, name, own=None).wire(signature, step.bind or {})
         retry = step.retry or (Retry.persistent() if after_pivot else Retry())
         timeout = seconds(place, "timeout", step.timeout)
-        self.actions[name] = Job(step.task.name, wires, signature.returns, retry, timeout, step.queue, step.priority,
+        task: Task = step.task
+        self.actions[name] = Job(task.name, wires, signature.returns, retry, timeout, step.queue, step.priority,
                                  step.transactional, self._refusal(place, step))  # fmt: skip
         self._compensation(place, step, name, signature.returns)
         if name in self.undos and not step.transactional and not step.careless:
@@ -167,7 +168,8 @@ class Builder:
     def _refusal(self, place: str, step: Step) -> Refusal | None:
         refusal = refusal_of(place, step.abort_on, anything=step.transactional)
         if refusal is None and self.throws_abort:
-            return refusal_of(place, step.task.throws or (), option="its task's throws=", anything=step.transactional)
+            task: Task = step.task
+            return refusal_of(place, task.throws or (), option="its task's throws=", anything=step.transactional)
         return refusal
 
     def _compensation(self, place: str, step: Step, name: str, returns: Any) -> None:
@@ -179,7 +181,8 @@ class Builder:
         wires = self._scope(place, step, name, own=returns).wire(undo, step.compensate_bind or {})
         timeout = step.timeout if step.compensate_timeout is None else step.compensate_timeout
         limit = seconds(place, "compensate_timeout", timeout)
-        self.undos[name] = Job(step.compensate.name, wires, undo.returns, step.compensate_retry, limit, step.queue,
+        task: Task = step.compensate
+        self.undos[name] = Job(task.name, wires, undo.returns, step.compensate_retry, limit, step.queue,
                                step.priority, step.transactional)  # fmt: skip
 
     def _scope(self, place: str, step: Step, name: str, own: Any) -> Scope:
@@ -188,7 +191,8 @@ class Builder:
         return Scope(place, self.fields, steps, self.names, name, compensating, step.transactional)
 
     def _doc(self, step: Step, name: str) -> dict[str, Any]:
-        doc: dict[str, Any] = {"step": name, "task": step.task.name}
+        task: Task = step.task
+        doc: dict[str, Any] = {"step": name, "task": task.name}
         if isinstance(step.compensate, Task):
             doc["compensate"] = step.compensate.name
         if step.pivot:

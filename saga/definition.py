@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Generic, Literal
+
+from typing_extensions import TypeVar
 
 from saga.builder import Builder, Job
 from saga.errors import DefinitionWarning
@@ -13,9 +15,14 @@ from saga.outline import Outline
 from saga.step import PRIORITY, Fixed, Parallel, Step, is_priority
 from saga.wiring import Value, Wire
 
+Input = TypeVar("Input", default=Any)
+"""The type of a saga's input."""
 
-class Saga(Fixed):
+
+class Saga(Fixed, Generic[Input]):
     """A business operation made of steps. It is a value: equal to another of the same name, input and steps.
+
+    To a type checker, ``Saga("order", …, input=Order)`` is a ``Saga[Order]``, whose starts take an ``Order`` or a mapping.
 
     Args:
         name: its name; the log knows it by that.
@@ -40,7 +47,7 @@ class Saga(Fixed):
 
     name: str
     items: tuple[Step | Parallel, ...]
-    input: type | None
+    input: type[Input] | None
     outline: Outline
     actions: Mapping[str, Job]
     undos: Mapping[str, Job]
@@ -56,7 +63,7 @@ class Saga(Fixed):
         self,
         name: str,
         *steps: Step | Parallel,
-        input: type | None = None,
+        input: type[Input] | None = None,
         throws_abort: bool = False,
         on_failure: Literal["rollback", "ask"] = "rollback",
     ) -> None:
@@ -113,4 +120,4 @@ class Saga(Fixed):
         yield from self.undos.values()
 
 
-__all__ = ["PRIORITY", "Job", "Parallel", "Saga", "Step", "Value", "is_priority"]
+__all__ = ["PRIORITY", "Input", "Job", "Parallel", "Saga", "Step", "Value", "is_priority"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from saga.catalog import Catalog
 from saga.codec import clean_text
 from saga.config import Settings
 from saga.database import Database, clear_errors
-from saga.definition import Saga
+from saga.definition import Input, Saga
 from saga.discovery import Discovery
 from saga.engine import Engine
 from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga
@@ -175,8 +175,8 @@ class Orchestrator:
 
     def start(
         self,
-        saga: Saga | str,
-        input: Any = None,
+        saga: Saga[Input] | str,
+        input: Input | Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
         tags: Any = None,
@@ -216,7 +216,11 @@ class Orchestrator:
         return self._handle(opened.id)
 
     def start_many(
-        self, saga: Saga | str, inputs: Iterable[Any], *, keys: Sequence[str | None] | None = None
+        self,
+        saga: Saga[Input] | str,
+        inputs: Iterable[Input | Mapping[str, Any]],
+        *,
+        keys: Sequence[str | None] | None = None,
     ) -> list[Handle]:
         """Start many sagas of one definition, a few hundred in a statement; the handles come in the order of the inputs.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from celery.app.task import Task
 
@@ -15,6 +15,9 @@ from saga.errors import DefinitionError
 from saga.refusal import AbortOn
 from saga.retry import LONGEST, Retry
 from saga.wiring import Value
+
+TaskLike: TypeAlias = Task | Callable[..., Any]
+"""A Celery task. Without the stubs of ``celery-types`` a type checker takes what ``@app.task`` makes for a function."""
 
 
 class Unsaid:
@@ -52,9 +55,9 @@ class Step:
         careless: it is meant that the step does without what makes it safe to repeat or to undo, so nobody is warned.
     """
 
-    task: Task
+    task: TaskLike
     name: str | None = field(default=None, kw_only=True)
-    compensate: Task | Unsaid | None = field(default=UNSAID, kw_only=True)
+    compensate: TaskLike | Unsaid | None = field(default=UNSAID, kw_only=True)
     retry: Retry | None = field(default=None, kw_only=True)
     compensate_retry: Retry = field(default_factory=Retry.persistent, kw_only=True)
     timeout: timedelta = field(default=timedelta(minutes=5), kw_only=True)
