@@ -23,6 +23,10 @@ logger = logging.getLogger("saga")
 
 _NO_LIMIT = 10 * 365 * 24 * 3600
 _LONGEST_TEXT = 10_000
+_NO_EVENTLET = (
+    "pgsaga does not run on eventlet, under which psycopg 3 blocks the whole process; "
+    "start the worker with -P gevent, threads or prefork"
+)
 _LATEST = 2**53
 """Microseconds since 1970, to the year 2255: as far as Postgres counts them exactly."""
 
@@ -121,9 +125,12 @@ class WorkerHooks:
         self._ours = sender.app is self._app
         if not self._ours:
             return
+        pool = getattr(sender.pool_cls, "__module__", "")
+        if "eventlet" in pool:
+            raise SystemExit(_NO_EVENTLET)
         self._shutdown.reset()
         self.node = sender.hostname
-        self.forks = "prefork" in getattr(sender.pool_cls, "__module__", "")
+        self.forks = "prefork" in pool
         self.lifetime = Lifetime.of(sender) if self.forks else Lifetime()
         self.threads = sender.concurrency if isinstance(sender.concurrency, int) and not self.forks else 1
         wait = sender.wait_for_soft_shutdown

@@ -16,7 +16,7 @@ import psutil
 from . import guard
 from .child import Child
 
-Pool = Literal["prefork", "threads", "solo"]
+Pool = Literal["prefork", "threads", "solo", "gevent"]
 Loglevel = Literal["info", "debug"]
 
 
@@ -40,8 +40,8 @@ class Worker(Child):
     Args:
         app: what `-A` takes.
         log: the log file; appended to.
-        pool: prefork, threads or solo.
-        concurrency: pool processes or threads.
+        pool: prefork, threads, solo, or gevent where it is installed.
+        concurrency: pool processes, threads or greenlets.
         queues: the queues it consumes; by default those of the app.
         name: the part of the host name before `@`; by default a unique one.
         loglevel: info or debug; with less, Celery does not say when it is ready.
