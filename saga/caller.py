@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import psycopg
 import sqlalchemy
@@ -19,10 +19,33 @@ from sqlalchemy.orm import Session, scoped_session
 from saga.database import Link
 from saga.errors import InputError
 
+
+class DjangoConnection(Protocol):
+    """A connection of Django."""
+
+    def ensure_connection(self) -> None:
+        """Connect, if it is not connected yet."""
+
+
+class DjangoProxy(Protocol):
+    """``django.db.connection``, which stands for the connection that a thread has."""
+
+    def __contains__(self, key: Any, /) -> bool: ...
+
+    def __delattr__(self, name: str, /) -> None: ...
+
+    def __getattr__(self, name: str, /) -> Any: ...
+
+
+CallerConnection: TypeAlias = (
+    Session | scoped_session[Any] | sqlalchemy.Connection | psycopg.Connection[Any] | DjangoConnection | DjangoProxy
+)
+"""What ``connection=`` takes: whatever has a transaction that a start can be part of."""
+
 _NEEDLESS = "or leave connection= out"
 
 
-def join(connection: Any, schema: str) -> Link:
+def join(connection: CallerConnection, schema: str) -> Link:
     """What runs a statement in the caller's transaction.
 
     Raises:
@@ -39,7 +62,7 @@ def join(connection: Any, schema: str) -> Link:
     raise InputError(f"connection={connection!r} {_what_to_give(connection)}")
 
 
-def session_of(connection: Any) -> Session | None:
+def session_of(connection: CallerConnection) -> Session | None:
     """The SQLAlchemy session that a connection is, if it is one."""
     found = connection() if isinstance(connection, scoped_session) else connection
     return found if isinstance(found, Session) else None

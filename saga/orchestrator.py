@@ -14,6 +14,7 @@ from uuid import UUID
 from celery import Celery
 
 from saga import due, log
+from saga.caller import CallerConnection
 from saga.catalog import Catalog
 from saga.codec import clean_text
 from saga.config import Settings
@@ -183,7 +184,7 @@ class Orchestrator:
         delay: Duration = None,
         deadline: Duration = None,
         priority: int | None = None,
-        connection: Any = None,
+        connection: CallerConnection | None = None,
     ) -> Handle:
         """Start a saga; once this returns (or the caller's transaction commits) it runs to an end, whatever dies.
 

@@ -159,7 +159,7 @@ class Starter:
             found += opened
         return found
 
-    def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
+    def open_within(self, connection: caller.CallerConnection, orders: Sequence[Order]) -> list[Opened]:
         """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker.
 
         Raises:

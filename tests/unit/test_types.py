@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 from dataclasses import dataclass
 
+import psycopg
+import sqlalchemy
 from celery import Celery, shared_task
+from django.db import connection, connections
+from sqlalchemy.orm import Session, scoped_session
 
 from saga import Orchestrator, Parallel, Saga, Step
 
@@ -58,6 +62,18 @@ orchestrator.start(typed, {"sku": "A1"})
 orchestrator.start("typed", Parcel(1))
 orchestrator.start(untyped, Parcel(1))
 orchestrator.start_many(typed, [Order("A1"), {"sku": "A1"}])
+
+
+def start(
+    session: Session, scoped: scoped_session[Session], core: sqlalchemy.Connection, driver: psycopg.Connection
+) -> None:
+    for given in (session, scoped, core, driver):
+        orchestrator.start(typed, Order("A1"), connection=given)
+    orchestrator.start(typed, Order("A1"), connection=connection)
+    orchestrator.start(typed, Order("A1"), connection=connections["default"])
+    orchestrator.start(typed, Order("A1"), connection="postgresql://host/shop")  # wrong
+    orchestrator.start(typed, Order("A1"), connection=sqlalchemy.create_engine("sqlite://"))  # wrong
+
 
 Step(5)  # wrong
 other: Saga[Parcel] = typed  # wrong
