@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from saga.codec import JSON, Unencodable, adapter, allows_none, canonical, decode, dumps, encode
+from saga.codec import JSON, Unencodable, adapter, allows_none, canonical, decode, dumps, encode, problems_of
 from saga.definition import Job, Saga
 from saga.errors import InputError, SagaError
 from saga.wiring import Wire, fields_of
@@ -99,16 +99,6 @@ def _validated(saga: Saga, given: Any) -> JSON:
         place = f"saga {saga.name!r}: the input does not fit {saga.input.__name__}"
         raise InputError(f"{place}: {problems_of(error)}") from None
     return encode(value, saga.input)
-
-
-def problems_of(error: ValidationError) -> str:
-    """What does not fit, in words, without the values."""
-    return "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
-
-
-def _problem(item: Any) -> str:
-    where = ".".join(map(str, item["loc"]))
-    return f"{where}: {item['msg']}" if where else str(item["msg"])
 
 
 def arguments(saga: Saga, job: Job, values: Values) -> dict[str, Any]:

@@ -188,7 +188,8 @@ class Builder:
     def _scope(self, place: str, step: Step, name: str, own: Any) -> Scope:
         compensating = own is not None
         steps = ChainMap({name: own}, self.seen) if compensating else self.seen
-        return Scope(place, self.fields, steps, self.names, name, compensating, step.transactional)
+        return Scope(place, self.fields, steps, self.names, name, compensating, step.transactional,
+                     self.input, self.warnings)  # fmt: skip
 
     def _doc(self, step: Step, name: str) -> dict[str, Any]:
         task: Task = step.task

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, NotRequired, Required
 
 import typing_extensions
-from pydantic import RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import RootModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import ReadOnly, is_typeddict
 
@@ -32,6 +32,7 @@ JSON = Any
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 _QUALIFIERS: tuple[Any, ...] = (NotRequired, ReadOnly, Required)
+_PLAIN = (str, int, float, bool)
 _MASK = str(SecretStr("secret"))
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -139,20 +140,47 @@ def portable(value: JSON) -> str:
     return text if text.isascii() else _encode_ascii(value)
 
 
-def result_json(value: object, annotation: Any, limit: int) -> JSON:
+def result_json(value: object, annotation: Any, limit: int, *, as_declared: bool = True) -> JSON:
     """The JSON form of a step's result.
 
+    Args:
+        as_declared: it has to be readable as what the task declares.
+
     Raises:
-        ResultError: it cannot be stored.
+        ResultError: it cannot be stored, or not be read as that.
     """
     if value is None:
         return None
     try:
         encoded = encode(value, annotation)
-        dumps(encoded, limit)
+        text = dumps(encoded, limit)
     except Unencodable as error:
         raise ResultError(f"the result cannot be stored: {error}") from None
+    if as_declared and annotation is not Any and not (annotation in _PLAIN and type(value) is annotation):
+        _check_declared(value, text, annotation)
     return encoded
+
+
+def _check_declared(value: object, text: str, annotation: Any) -> None:
+    """Whether the next step will be able to read a result as its type."""
+    try:
+        adapter(annotation).validate_json(text, by_alias=True, by_name=True)
+    except ValidationError as error:
+        declared = getattr(annotation, "__name__", annotation)
+        raise ResultError(
+            f"the task returned a {type(value).__name__}, which is not the {declared} that it declares: {problems_of(error)}; "
+            f"return that, or declare what it returns"
+        ) from None
+
+
+def problems_of(error: ValidationError) -> str:
+    """What does not fit, in words, without the values."""
+    return "; ".join(_problem(item) for item in error.errors(include_url=False, include_input=False))
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(map(str, item["loc"]))
+    return f"{where}: {item['msg']}" if where else str(item["msg"])
 
 
 def canonical(value: JSON) -> str:

@@ -36,6 +36,10 @@ class CarelessStep(DefinitionWarning):
     """A step that cannot tell a repeated attempt from the first, or an undo that cannot tell what there is to undo."""
 
 
+class DoubtfulType(DefinitionWarning):
+    """What one step returns may not fit what another takes."""
+
+
 class InputError(SagaError):
     """The input given to ``start`` does not fit the saga, or cannot be stored as JSON."""
 

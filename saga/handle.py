@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from saga import log
-from saga.binding import BindingError, problems_of
-from saga.codec import Unencodable, clean_text, decode, dumps, encode
+from saga.binding import BindingError
+from saga.codec import Unencodable, clean_text, decode, dumps, encode, problems_of
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck

@@ -119,7 +119,7 @@ class Performer:
 
     def _returned(self, run: Run, value: Any) -> Outcome:
         try:
-            return Success(result_json(value, run.job.returns, self._max_payload))
+            return Success(result_json(value, run.job.returns, self._max_payload, as_declared=not run.undo))
         except Exception as error:
             problem = (
                 error

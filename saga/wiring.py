@@ -10,9 +10,9 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from celery.app.task import Task
@@ -21,7 +21,8 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
 from saga.codec import adapter, typed_dict_fields
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType
+from saga.fit import Fit, fit
 
 RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
 """Names that mean the same in every saga."""
@@ -106,6 +107,8 @@ class Scope:
         own: the step itself, whose result its compensation gets.
         compensating: it is a compensation.
         transactional: the step runs in the log's transaction.
+        input: the type of the input.
+        warnings: where to put what may not be as it is wanted.
     """
 
     place: str
@@ -115,6 +118,8 @@ class Scope:
     own: str | None = None
     compensating: bool = False
     transactional: bool = False
+    input: Any = Any
+    warnings: list[DefinitionWarning] = field(default_factory=list)
 
     def wire(self, signature: Signature, bind: Mapping[str, str | Value]) -> tuple[Wire, ...]:
         """Find the source of every parameter.
@@ -140,6 +145,7 @@ class Scope:
             annotation = self.steps[self.own or ""]
         wire = Wire(parameter.name, source, annotation, parameter.optional)
         self._check_type(wire)
+        self._check_fit(wire)
         return wire
 
     def _named(self, parameter: Parameter) -> Source | None:
@@ -239,6 +245,37 @@ class Scope:
                 )
         check_type(f"{self.place}: parameter {wire.parameter!r}", wire.annotation)
 
+    def _check_fit(self, wire: Wire) -> None:
+        """Whether what comes from a step or the input can be what the parameter takes."""
+        found = self._provided(wire.source)
+        if found is None or wire.annotation is Any:
+            return
+        what, given, path = found
+        how = fit(given, path, wire.annotation)
+        if how is Fit.ALWAYS:
+            return
+        place = f"{self.place}: parameter {wire.parameter!r} takes {_shown(wire.annotation)}"
+        what += f" is {_shown(_at(given, path))}"
+        remedy = f"give both the same annotation, or take another value with bind={{{wire.parameter!r}: ...}}"
+        if how is Fit.NEVER:
+            raise DefinitionError(f"{place}, but {what}, which never fits; {remedy}")
+        self.warnings.append(DoubtfulType(f"{place}, and {what}, which may not fit", remedy))
+
+    def _provided(self, source: Source) -> tuple[str, Any, tuple[str, ...]] | None:
+        """Where a value comes from in words, the type it is in, and where in that."""
+        if source.origin == "step":
+            words = f"{'.'.join((source.name, *source.path))!r}"
+            return f"the result {words}", self.steps[source.name], source.path
+        if source == _OWN_RESULT:
+            return "the result of its action", self.steps[self.own or ""], ()
+        if self.fields is None:
+            return None
+        if source == INPUT:
+            return "the input", self.input, ()
+        if source.origin == "input":
+            return f"the input's {'.'.join(source.path)!r}", self.input, source.path
+        return None
+
     def _candidates(self) -> list[str]:
         return [*(self.fields or ()), *self.steps, *RESERVED]
 
@@ -336,6 +373,18 @@ def _takes_text(annotation: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(map(_takes_text, typing.get_args(annotation)))
     return annotation in (Any, str, object)
+
+
+def _at(annotation: Any, path: Sequence[str]) -> Any:
+    """The type of a field of a field."""
+    for name in path:
+        annotation = (fields_of(annotation) or {}).get(name, Any)
+    return annotation
+
+
+def _shown(annotation: Any) -> str:
+    """A type as its definition has it."""
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
 
 
 def _closest(name: str, candidates: typing.Iterable[str]) -> str:

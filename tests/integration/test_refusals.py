@@ -30,7 +30,18 @@ def debit(self: Any, idempotency_key: str) -> str:
 def credit(action_key: str) -> None: ...
 
 
+@app.task(shared=False)
+def count(idempotency_key: str) -> int:
+    return _does.pop(0)(None)
+
+
+@app.task(shared=False)
+def discount(count: int | None, action_key: str) -> int:
+    return _does.pop(0)(None)
+
+
 SAGAS = [
+    Saga("counted", Step(count, compensate=discount), Step(debit, pivot=True, abort_on=InsufficientFunds)),
     Saga("listed", Step(debit, compensate=credit, abort_on=InsufficientFunds)),
     Saga("asked", Step(debit, compensate=credit, abort_on=lambda error: "funds" in str(error))),
     Saga("thrown", Step(debit, compensate=credit), throws_abort=True),
@@ -42,7 +53,7 @@ SAGAS = [
 @pytest.fixture
 def bank(database_url: str) -> Iterator[Bench]:
     own = Celery("refusals", broker="memory://", set_as_current=False)
-    for task in (debit, credit):
+    for task in (debit, credit, count, discount):
         own.tasks.register(app.tasks[task.name])
     orchestrator = Orchestrator(own, sagas=SAGAS, database_url=database_url)
     published: list[Any] = []
@@ -107,3 +118,22 @@ def test_a_refusal_after_an_attempt_that_may_have_had_its_effect_is_undone(bank:
 def test_any_other_exception_is_no_refusal(bank: Bench) -> None:
     for name in ("listed", "asked", "thrown"):
         assert attempt(bank, name, breaks).replay().steps["debit"].attempts == 2
+
+
+def promises_a_number(task: Any) -> Any:
+    return "seven"
+
+
+def test_a_result_that_is_not_what_the_task_declares_is_undone_and_not_stored(bank: Bench) -> None:
+    state = attempt(bank, "counted", promises_a_number).replay()
+    assert state.status == "compensating"
+    step = state.steps["count"]
+    assert (step.status, step.attempts, step.result) == ("unknown", 1, None)
+    assert step.error_type == "ResultError"
+    assert "the task returned a str, which is not the int that it declares" in str(step.error)
+    assert "seven" not in str(step.error)
+
+
+def test_what_an_undo_returns_is_used_by_nobody_and_fails_it_not(bank: Bench) -> None:
+    handle = attempt(bank, "counted", promises_a_number, promises_a_number)
+    assert handle.status == "compensated"

@@ -15,7 +15,7 @@ ROOT = Path(saga.__file__).parent
 
 LAYERS = [
     "cause errors config crashpoints",
-    "ids codec outline wiring retry refusal care step builder definition events commands outcome context",
+    "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context",
     "state tracks memory decision machine permission binding signals catalog",
     "database caller tables short_ids log work due fleet schema plan barriers transaction",
     "engine run judgement batch attempts claims pace lifetime",
