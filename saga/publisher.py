@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -30,9 +31,25 @@ RUN = "saga.run"
 PING = "saga.ping"
 _CAPACITY = 10_000
 _LINGER = 0.015
+_FEW = 3
 _GATHERED = 256
 MOST_LANES = 16
 """How many lanes share a message."""
+
+
+class Rhythm:
+    """Whether messages come fast, as the last few of them tell, be the broker quick or slow to take them."""
+
+    def __init__(self) -> None:
+        self._came: deque[float] = deque(maxlen=_FEW)
+
+    def note(self, now: float, count: int = 1) -> None:
+        """So many have come by now, a moment in seconds."""
+        self._came.extend([now] * min(count, _FEW))
+
+    def is_fast(self, now: float) -> bool:
+        """Whether a few have come within the moment for which one waits for company."""
+        return len(self._came) == _FEW and now - self._came[0] < _LINGER
 
 
 class Publisher:
@@ -87,15 +104,19 @@ class Publisher:
             self._pid = os.getpid()
 
     def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
+        rhythm = Rhythm()
         while True:
             waiting = [messages.get()]
+            rhythm.note(time.monotonic())
+            if rhythm.is_fast(time.monotonic()):
+                waiting += _gather(messages, rhythm)
             try:
                 # Given back when there is nothing to send: the connections are few, and the whole process shares them.
                 with self._app.producer_or_acquire() as producer:
                     while waiting:
                         self._send_in_time(producer, waiting)
                         self._done(messages, waiting)
-                        waiting = _gather(messages)
+                        waiting = [] if messages.empty() else _gather(messages, rhythm)
             except Exception as error:
                 self._report(error)
                 self._done(messages, waiting)
@@ -191,18 +212,19 @@ def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
     return found
 
 
-def _gather(messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> list[tuple[float, Dispatch | Ping]]:
-    """What came while the last message was sent, together with what comes in the next instants; nothing if none did.
+def _gather(
+    messages: queue.Queue[tuple[float, Dispatch | Ping]], rhythm: Rhythm
+) -> list[tuple[float, Dispatch | Ping]]:
+    """What is there, together with what comes in the next instants.
 
     So a message goes out at once as long as they come one by one, and several share one when they come faster.
     """
     found: list[tuple[float, Dispatch | Ping]] = []
-    if messages.empty():
-        return found
     time.sleep(_LINGER)
     while len(found) < _GATHERED:
         try:
             found.append(messages.get_nowait())
         except queue.Empty:
             break
+    rhythm.note(time.monotonic(), len(found))
     return found

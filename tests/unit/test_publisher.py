@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from queue import Empty
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import LimitExceeded
 
-from saga.publisher import Publisher
+from saga.publisher import Publisher, Rhythm
 from saga.work import Dispatch
 
 
@@ -68,3 +69,43 @@ def test_a_message_is_serialized_as_the_apps_own_are(serializer: str):
         sent(app, 1)[0].content_type
         == {"json": "application/json", "pickle": "application/x-python-serialize"}[serializer]
     )
+
+
+@pytest.mark.parametrize(("gap", "fast"), [(0.0005, True), (0.005, True), (0.009, False), (1.0, False)])
+def test_messages_are_fast_by_when_they_come_and_not_by_how_long_the_broker_takes(gap: float, fast: bool):
+    rhythm = Rhythm()
+    for number in range(5):
+        rhythm.note(number * gap)
+    assert rhythm.is_fast(4 * gap) is fast
+
+
+def test_the_first_messages_after_a_pause_wait_for_nobody():
+    rhythm = Rhythm()
+    assert not rhythm.is_fast(0.0)
+    rhythm.note(0.0, 200)
+    assert rhythm.is_fast(0.001), "what shared a message has come, too"
+    rhythm.note(5.0)
+    assert not rhythm.is_fast(5.0)
+
+
+def test_starts_in_a_row_share_messages_though_each_is_taken_at_once(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    app = Celery("publisher", broker=f"memory://{uuid4().hex}", set_as_current=False)
+    publisher = Publisher(app, timeout=60.0)
+    taken = threading.Event()
+
+    def take(_: Any, batch: list[Dispatch]) -> None:
+        sizes.append(len(batch))
+        taken.set()
+
+    monkeypatch.setattr(publisher, "_send_lanes", take)
+    monkeypatch.setattr(Rhythm, "is_fast", lambda self, _: len(self._came) == 3)
+    for number in range(60):
+        taken.clear()
+        publisher.publish([Dispatch(uuid4(), "main", "sagas")])
+        if number < 2:
+            assert taken.wait(10), "the first ones go out one by one"
+    publisher.flush(10)
+    assert sizes[:2] == [1, 1]
+    assert sum(sizes) == 60
+    assert len(sizes) < 10
