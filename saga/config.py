@@ -35,8 +35,8 @@ class Settings(BaseModel):
     """The longest retry wait that a worker sleeps through instead of giving the saga back."""
     inline_budget: float = Field(default=10.0, ge=0)
     """How long one message may keep a worker busy with successive steps."""
-    batch_below: float = Field(default=0.003, ge=0)
-    """Sagas whose attempts take less on average share claims and commits with others in the same worker; 0: none do."""
+    batch_below: float | None = Field(default=None, ge=0)
+    """Sagas whose attempts take less share claims and commits, 0: none do; unset: by what recording takes, 0.003 to 0.01."""
     max_payload: int = Field(default=1024 * 1024, gt=0)
     """The largest input, result or tags, as JSON."""
     relay: bool = True

@@ -144,7 +144,9 @@ class Executor:
                     self._advance(run, batch, carrier, may_continue)
                 if ended := batch.take_due():
                     hold = len(ended) == 1 and not batch.waits
+                    began = time.monotonic()
                     batch.follow(self._attempts.record_all(ended, may_continue, hold=hold))
+                    self._pace.note_recording(time.monotonic() - began)
         finally:
             self._batches.discard(batch)
             self._attempts.record_all(batch.take_all(TOLD_TO_STOP), _never)

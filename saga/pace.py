@@ -56,25 +56,39 @@ def _mark(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little") or 1
 
 
+_RECORDING = ""
+"""In the place of a saga's name: how long it takes to record how attempts have ended, however many."""
+_WORTH, _LEAST, _MOST = 2.0, 0.003, 0.01
+"""Two attempts take as long as to record an end: those who share that are done in two thirds of the time, and sooner the
+quicker they are. Below the least they lose nothing by it; above the most they would wait for long."""
+
+
 class Pace:
     """Moving averages, in seconds, by the saga's name.
 
     Args:
-        quick: the average below which a saga is quick.
+        quick: the average below which a saga is quick; by default what it takes to record how attempts end tells.
         averages: those that are known; by default none.
         names: of the sagas to look among for quick ones; others are added when they are noted.
     """
 
-    def __init__(self, quick: float, averages: Averages | None = None, names: Iterable[str] = ()) -> None:
+    def __init__(self, quick: float | None, averages: Averages | None = None, names: Iterable[str] = ()) -> None:
         self._quick = quick
         self._averages = Averages() if averages is None else averages
         self._names = dict.fromkeys(names)
 
     def note(self, saga: str, seconds: float) -> None:
         """Take the time of one attempt into the average."""
-        known = self._averages.get(saga)
-        self._averages.put(saga, seconds if known is None else known + _WEIGHT * (seconds - known))
+        self._take_in(saga, seconds)
         self._names[saga] = None
+
+    def note_recording(self, seconds: float) -> None:
+        """Take the time of one append into the average."""
+        self._take_in(_RECORDING, seconds)
+
+    def _take_in(self, name: str, seconds: float) -> None:
+        known = self._averages.get(name)
+        self._averages.put(name, seconds if known is None else known + _WEIGHT * (seconds - known))
 
     def expected(self, saga: str) -> float | None:
         """Seconds that an attempt of this saga usually takes; ``None`` before the first."""
@@ -83,7 +97,14 @@ class Pace:
     def is_quick(self, saga: str) -> bool:
         """Whether attempts take so little that one can wait until others, too, are to be recorded."""
         known = self._averages.get(saga)
-        return known is not None and known < self._quick
+        return known is not None and known < self.limit
+
+    @property
+    def limit(self) -> float:
+        """The average below which a saga is quick."""
+        if self._quick is not None:
+            return self._quick
+        return min(_MOST, max(_LEAST, _WORTH * (self._averages.get(_RECORDING) or 0.0)))
 
     def quick(self) -> Iterator[str]:
         """The sagas that are."""

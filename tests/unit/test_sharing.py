@@ -136,3 +136,32 @@ def test_no_saga_is_quick_where_sharing_is_turned_off():
     pace = Pace(0)
     pace.note("x", 0.0)
     assert not pace.is_quick("x")
+
+
+def test_what_is_quick_goes_by_how_long_it_takes_to_record_an_end():
+    pace = Pace(None)
+    pace.note("of 5 ms", 0.005)
+    assert not pace.is_quick("of 5 ms"), "before anything is known"
+    for _ in range(50):
+        pace.note_recording(0.001)
+    assert not pace.is_quick("of 5 ms"), "one by one costs little, and nobody waits"
+    for _ in range(50):
+        pace.note_recording(0.004)
+    assert pace.is_quick("of 5 ms"), "recording it costs nearly as much as it"
+    pace.note("of 20 ms", 0.02)
+    for _ in range(50):
+        pace.note_recording(1.0)
+    assert not pace.is_quick("of 20 ms"), "the others would wait for long, however slow the disk"
+
+
+def test_a_limit_that_is_set_holds_whatever_recording_takes():
+    pace = Pace(0.002)
+    pace.note_recording(0.1)
+    assert pace.limit == 0.002
+    assert Pace(0.0).limit == 0.0
+
+
+def test_the_time_of_recording_is_nobodys_saga():
+    pace = Pace(None)
+    pace.note_recording(0.001)
+    assert list(pace.quick()) == []
