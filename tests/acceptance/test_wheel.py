@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import re
 import subprocess
@@ -140,6 +141,18 @@ def test_nothing_but_code_is_among_the_packages(wheel: Path) -> None:
     kinds = {Path(name).suffix or Path(name).name for name in names if name.startswith("saga/")}
     assert kinds == {".py", ".typed", ".mako"}
     assert {name.split("/")[0] for name in names if ".dist-info" not in name and ".data" not in name} == {"saga"}
+
+
+def test_the_package_page_has_absolute_links(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(opened.read(name))
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
+    assert urls.keys() >= {"Documentation", "Source", "Changelog"}
+    links = re.findall(r"\]\(([^)]*)\)", str(metadata.get_payload()))
+    assert f"{urls['Documentation']}howto/transactions.html#transactional-steps" in links
+    assert f"{urls['Source']}LICENSE" in links
+    assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_the_first_program_of_the_readme_runs_word_for_word(embedded: Environment, tmp_path: Path) -> None:
