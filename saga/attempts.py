@@ -22,6 +22,7 @@ from saga.errors import ResultError, SagaNotFound, first_line
 from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, wait_after
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
+from saga.redaction import Redact, redacted
 from saga.run import Run
 from saga.state import State
 
@@ -43,16 +44,20 @@ class Attempts:
     Args:
         worker: this process's number as a worker; asked for when first needed.
         inline_wait: the longest wait for a retry, in seconds, that the worker sleeps through.
+        redact: what the texts of errors go through before they are written.
 
     Attributes:
         running: claim token to what runs under it; ``None`` while a claim is under way.
     """
 
-    def __init__(self, engine: Engine, worker: Callable[[], int], inline_wait: float) -> None:
+    def __init__(
+        self, engine: Engine, worker: Callable[[], int], inline_wait: float, redact: Redact | None = None
+    ) -> None:
         self.engine = engine
         self.running: dict[UUID, Run | None] = {}
         self.worker = worker
         self.inline_wait = inline_wait
+        self._redact = redact
 
     def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True) -> Run | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
@@ -272,7 +277,7 @@ class Attempts:
     ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
-        event = ending(run, outcome, wait, held=held)
+        event = redacted(ending(run, outcome, wait, held=held), self._redact)
         if plain:
             event = in_ascii(event)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
@@ -282,7 +287,8 @@ class Attempts:
         word = type(outcome).__name__.lower()
         said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
         result = outcome.result if isinstance(outcome, Success) else None
-        event = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
+        late = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
+        event = redacted(late, self._redact)
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
         try:
             run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())

@@ -8,7 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from saga.codec import JSON, Unencodable, adapter, allows_none, canonical, decode, dumps, encode, problems_of
+from saga.codec import (
+    JSON,
+    Unencodable,
+    adapter,
+    allows_none,
+    canonical,
+    decode,
+    dumps,
+    encode,
+    problems_of,
+    refuse_large,
+)
 from saga.definition import Job, Saga
 from saga.errors import InputError, SagaError
 from saga.wiring import Wire, fields_of
@@ -54,6 +65,7 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
     """
     place = f"saga {saga.name!r}"
     try:
+        refuse_large(given, limit)
         original = encode({} if given is None else given, as_given=True)
         canonical(original)
         stored = _validated(saga, given)

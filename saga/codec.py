@@ -72,9 +72,40 @@ def encode(value: object, annotation: Any = Any, *, as_given: bool = False) -> J
         raise Unencodable(f"{type(value).__name__} cannot be stored as JSON: {error}") from None
 
 
+def refuse_large(value: object, limit: int) -> None:
+    """See that a value is far too large before any work is done on it; what is small is measured when it is encoded.
+
+    Raises:
+        Unencodable: its JSON form takes more than ``limit`` bytes, whatever is in it besides plain values.
+    """
+    size = 0
+    ahead = [value]
+    while ahead:
+        item = ahead.pop()
+        kind = type(item)
+        if kind is str or kind is bytes:
+            size += len(item) + 2  # type: ignore[arg-type]
+        elif kind is dict:
+            size += max(2, 2 * len(item) + 1)  # type: ignore[arg-type]
+            ahead.extend(item)  # type: ignore[arg-type]
+            ahead.extend(item.values())  # type: ignore[attr-defined]
+        elif kind in _MANY:
+            size += max(2, len(item) + 1)  # type: ignore[arg-type]
+            ahead.extend(item)  # type: ignore[arg-type]
+        else:
+            size += 1
+        if size > max(limit, _SMALL):
+            raise Unencodable(f"it is over saga_max_payload = {limit:,} bytes of JSON; {_ELSEWHERE}")
+
+
+_SMALL = 64 * 1024
+_MANY = frozenset({list, tuple, set, frozenset})
+_ELSEWHERE = "store it elsewhere and pass a reference"
+
+
 def _in_order(encoded: JSON, value: Any) -> JSON:
     """The JSON form of a value with what were sets in one order: theirs differs from process to process."""
-    if not isinstance(encoded, (dict, list)):
+    if not encoded or not isinstance(encoded, (dict, list)):
         return encoded
     if isinstance(value, RootModel):
         return _in_order(encoded, value.root)
@@ -89,7 +120,10 @@ def _in_order(encoded: JSON, value: Any) -> JSON:
         }
     if not isinstance(value, (AbstractSet, Sequence)) or len(encoded) != len(value):
         return encoded
-    items = [_in_order(item, other) for item, other in zip(encoded, value, strict=True)]
+    items = [
+        _in_order(item, other) if item and isinstance(item, (dict, list)) else item
+        for item, other in zip(encoded, value, strict=True)
+    ]
     return sorted(items, key=canonical) if isinstance(value, AbstractSet) else items
 
 
@@ -128,9 +162,7 @@ def dumps(value: JSON, limit: int | None = None) -> str:
     if "\\u0000" in text and _NUL.search(text):
         raise Unencodable("it holds a NUL character, which Postgres cannot store; encode binary data, say in base64")
     if limit is not None and size > limit:
-        raise Unencodable(
-            f"it is {size:,} bytes of JSON, over saga_max_payload = {limit:,}; store it elsewhere and pass a reference"
-        )
+        raise Unencodable(f"it is {size:,} bytes of JSON, over saga_max_payload = {limit:,}; {_ELSEWHERE}")
     return text
 
 
@@ -152,6 +184,7 @@ def result_json(value: object, annotation: Any, limit: int, *, as_declared: bool
     if value is None:
         return None
     try:
+        refuse_large(value, limit)
         encoded = encode(value, annotation)
         text = dumps(encoded, limit)
     except Unencodable as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ImportString, ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -39,6 +39,8 @@ class Settings(BaseModel):
     """Sagas whose attempts take less share claims and commits, 0: none do; unset: by what recording takes, 0.003 to 0.01."""
     max_payload: int = Field(default=1024 * 1024, gt=0)
     """The largest input, result or tags, as JSON."""
+    redact: ImportString[Callable[[str], str]] | None = None
+    """A function, or ``module:function``: what the text and the traceback of an error go through before they are logged."""
     relay: bool = True
     """Whether workers run the relay; turn it off only where ``saga relay`` runs."""
     relay_interval: float = Field(default=0.5, gt=0)

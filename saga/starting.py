@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from saga import caller, log, signals
 from saga.binding import Given, read_input
-from saga.codec import Unencodable, clean_text, digest, dumps, encode
+from saga.codec import Unencodable, clean_text, digest, dumps, encode, refuse_large
 from saga.crashpoints import reach
 from saga.database import Link, driver_error
 from saga.definition import PRIORITY, Saga, is_priority
@@ -106,6 +106,7 @@ def tags_json(place: str, tags: Any, limit: int) -> Any:
     if tags is None:
         return None
     try:
+        refuse_large(tags, limit)
         encoded = encode(tags)
         dumps(encoded, limit)
     except Unencodable as error:

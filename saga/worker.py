@@ -71,7 +71,7 @@ class Worker:
         self._kills_itself = kills_itself
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
-        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait)
+        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait, settings.redact)
         self.executor = Executor(app, Claims(self.attempts), settings, shutdown, averages, lifetime)
         self._membership = Membership(
             app, engine.database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from saga import barriers, schema
 from saga.cli.context import Context, pass_context
-from saga.cli.output import json_option, print_json
+from saga.cli.output import json_option, print_json, say
 from saga.config import Settings
 from saga.errors import DatabaseNotReady, first_line
 
@@ -34,7 +34,7 @@ def upgrade(context: Context, url: str | None) -> None:
     database = context.database(url)
     before = schema.current(database)
     schema.upgrade(database)
-    click.echo(f"{database.name}: {before or 'none'} -> {schema.current(database)}")
+    say(f"{database.name}: {before or 'none'} -> {schema.current(database)}")
 
 
 @db_command.command("current")
@@ -48,7 +48,7 @@ def current(context: Context, url: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"database": database.name, "schema": database.schema, "current": found, "head": head})
     else:
-        click.echo(f"{database.name}: {found or 'none'} (this version's is {head})")
+        say(f"{database.name}: {found or 'none'} (this version's is {head})")
     sys.exit(0 if found == head else 1)
 
 
@@ -57,7 +57,7 @@ def current(context: Context, url: str | None, as_json: bool) -> None:
 def sql(context: Context) -> None:
     """Print the statements that make the tables, for someone who runs them by hand."""
     settings = context.orchestrator.settings if context.has_app else Settings.load({})
-    click.echo(schema.sql(settings.schema_name))
+    say(schema.sql(settings.schema_name))
 
 
 @db_command.command("barrier")
@@ -70,7 +70,7 @@ def barrier(url: str, as_sql: bool) -> None:
         if "@" in (parsed.host or ""):
             raise click.BadParameter("it has two @: in the password, write @ as %40", param_hint="--url")
         if as_sql:
-            click.echo(barriers.table_sql(parsed))
+            say(barriers.table_sql(parsed))
             return
         # SQLAlchemy 2.0 takes a bare name for psycopg2, which is not what we come with.
         bare = parsed.drivername == "postgresql"
@@ -88,4 +88,4 @@ def barrier(url: str, as_sql: bool) -> None:
         raise DatabaseNotReady(f"{where}: {first_line(error.orig or error)}") from None
     finally:
         engine.dispose()
-    click.echo(f"{where}: {'made' if new else 'has'} the table {barriers.table.name}")
+    say(f"{where}: {'made' if new else 'has'} the table {barriers.table.name}")

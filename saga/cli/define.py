@@ -13,7 +13,7 @@ from rich.progress import track
 from saga import audit, graph
 from saga.audit import Summary, Verdict
 from saga.cli.context import Context, pass_context
-from saga.cli.output import json_option, plain, print_json
+from saga.cli.output import json_option, print_json, say
 from saga.definition import Saga
 from saga.errors import UnknownSaga
 from saga.orchestrator import Orchestrator
@@ -56,11 +56,11 @@ def _shown(orchestrator: Orchestrator, *, rebuild: bool) -> Iterable[Verdict]:
 def _report(definitions: int, summary: Summary, *, rebuilt: bool) -> None:
     for each in summary.mismatches:
         sagas = "1 saga" if each.count == 1 else f"{each.count} sagas"
-        click.echo(plain(f"{each.name} ({each.fingerprint[:12]}), {sagas}, such as {each.example}: {each.problem}"))
+        say(f"{each.name} ({each.fingerprint[:12]}), {sagas}, such as {each.example}: {each.problem}")
     if rebuilt:
-        click.echo(f"{summary.checked} sagas read, {summary.changed} rows changed")
+        say(f"{summary.checked} sagas read, {summary.changed} rows changed")
     elif not summary.mismatches:
-        click.echo(f"{definitions} definitions are valid; {summary.checked} sagas in flight fit them")
+        say(f"{definitions} definitions are valid; {summary.checked} sagas in flight fit them")
 
 
 @click.command("graph")
@@ -78,7 +78,7 @@ def graph_command(context: Context, saga: str, style: str, as_json: bool) -> Non
     if as_json:
         print_json({"fingerprint": outline.fingerprint, **outline.to_json()})
     else:
-        click.echo(graph.text(outline) if style == "text" else graph.mermaid(outline))
+        say(graph.text(outline) if style == "text" else graph.mermaid(outline))
 
 
 def _named(orchestrator: Orchestrator, name: str) -> Saga:

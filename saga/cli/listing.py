@@ -11,7 +11,7 @@ from saga import short_ids, work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.naming import did_you_mean
-from saga.cli.output import age, console, json_option, print_json, print_records
+from saga.cli.output import age, console, json_option, print_json, print_records, say
 from saga.cli.shapes import header_json
 from saga.database import Database, clear_errors
 from saga.handle import Handle
@@ -42,9 +42,9 @@ def list_command(context: Context, chosen: Filter, limit: int, after: str | None
         return
     print_sagas(orchestrator.database, page, problems)
     if more:
-        click.echo(f"there is more: --after {page[-1].id}", err=True)
+        say(f"there is more: --after {page[-1].id}", err=True)
     if not found:
-        click.echo(_nothing(orchestrator, chosen), err=True)
+        say(_nothing(orchestrator, chosen), err=True)
 
 
 def read_problems(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:

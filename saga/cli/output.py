@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -40,8 +41,27 @@ _MANY = 200
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, and nothing else."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value as JSON, and nothing else; what could drive a terminal is escaped."""
+    click.echo(_UNPRINTABLE.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+
+
+_UNPRINTABLE = re.compile(r"[^\n -~]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A letter, or JSON's escape for what is none: it stands in a text, since JSON's own signs are all ASCII."""
+    letter = match[0]
+    return letter if letter.isprintable() else json.dumps(letter)[1:-1]
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines of text, of which a part may come from others."""
+    click.echo(inert(text), err=err)
+
+
+def inert(text: str) -> str:
+    """Lines of text that cannot drive a terminal."""
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def console() -> Console:

@@ -17,6 +17,7 @@ from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.listing import print_sagas, read_problems
 from saga.cli.naming import find_saga
+from saga.cli.output import say
 from saga.cli.types import json_value
 from saga.database import clear_errors
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
@@ -97,7 +98,7 @@ def _command(action: Action) -> click.Command:
         if id is not None:
             handle = find_saga(orchestrator, id)
             action.run(handle, Order(reason, by))
-            click.echo(f"{handle.id} is {handle.status}")
+            say(f"{handle.id} is {handle.status}")
         elif yes:
             sys.exit(_do_all(action, orchestrator, chosen, Order(reason, by, patience=0)))
         else:
@@ -111,7 +112,7 @@ def _preview(action: Action, orchestrator: Orchestrator, chosen: Filter) -> None
     shown = found[:_PREVIEW]
     print_sagas(orchestrator.database, shown, read_problems(orchestrator.database, [handle.id for handle in shown]))
     number = f"{len(found)}" if len(found) < _COUNTED else f"{_COUNTED} or more"
-    click.echo(f"{action.name} would be asked of {number} sagas; add --yes to do it, nothing is done yet", err=True)
+    say(f"{action.name} would be asked of {number} sagas; add --yes to do it, nothing is done yet", err=True)
 
 
 def _do_all(action: Action, orchestrator: Orchestrator, chosen: Filter, order: Order) -> int:
@@ -125,8 +126,8 @@ def _do_all(action: Action, orchestrator: Orchestrator, chosen: Filter, order: O
             raise
         except (SagaError, TimeoutError) as error:
             failed += 1
-            click.echo(f"{handle.id}: {error}", err=True)
-    click.echo(f"{action.name}: {done} done, {failed} not")
+            say(f"{handle.id}: {error}", err=True)
+    say(f"{action.name}: {done} done, {failed} not")
     return 1 if failed else 0
 
 
@@ -215,4 +216,4 @@ def skip_command(context: Context, id: str, step: str, result: Any, undo: bool, 
     """
     handle = find_saga(context.orchestrator, id)
     handle.skip(step, result, undo, reason=reason, by=by)
-    click.echo(f"{handle.id} is {handle.status}")
+    say(f"{handle.id} is {handle.status}")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from saga import __version__
 from saga.cli.context import AppNotLoaded, Context
+from saga.cli.output import inert
 from saga.errors import SagaError, first_line
 
 SECTIONS = {
@@ -75,13 +76,12 @@ class Root(click.Group):
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
         except AppNotLoaded as error:
-            raise click.UsageError(str(error)) from None
+            raise click.UsageError(inert(str(error))) from None
         except (SagaError, TimeoutError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(inert(str(error))) from None
         except (psycopg.Error, SQLAlchemyError) as error:
-            raise click.ClickException(
-                f"the database refuses: {first_line(getattr(error, 'orig', None) or error)}"
-            ) from None
+            said = first_line(getattr(error, "orig", None) or error)
+            raise click.ClickException(inert(f"the database refuses: {said}")) from None
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})

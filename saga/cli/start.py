@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from saga.cli.context import Context, pass_context
-from saga.cli.output import json_option, print_json
+from saga.cli.output import json_option, print_json, say
 from saga.cli.types import duration, json_object, key_text, seconds, tags_of
 from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
 from saga.handle import Handle
@@ -62,7 +61,7 @@ def start_command(
         saga, input, key=key, tags=tags_of(tags), delay=delay, deadline=deadline, priority=priority
     )
     if not as_json:
-        click.echo(str(handle.id))
+        say(str(handle.id))
     if wait is not None:
         with suppress(TimeoutError):  # the state tells
             handle.wait(None if math.isinf(wait) else wait)
@@ -84,4 +83,4 @@ def _print_end(handle: Handle, state: State, waited: float) -> None:
         raise SagaAbandoned(handle.id, state.reason, state.cause, state.undos_owed)
     if state.status is not Status.COMPLETED:
         raise TimeoutError(f"saga {handle.id} is {state.status} after {waited:g} s")
-    click.echo(json.dumps(state.results(), indent=2, ensure_ascii=False))
+    print_json(state.results())

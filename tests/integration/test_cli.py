@@ -385,6 +385,56 @@ def test_what_steps_wrote_cannot_drive_the_terminal(run: Run, orchestrator: Orch
     assert " [2J[red]gone" in run("list").stdout
 
 
+HOSTILE = "\x1b]0;owned\x07 \x9b31m \u202eevil\u2066 \x7f ü"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("show", "k"),
+        ("log", "k"),
+        ("replay", "k"),
+        ("pause", "k"),
+        ("show", "k", "--json"),
+        ("log", "k", "--json"),
+    ],
+)
+def test_nothing_that_is_printed_can_drive_a_terminal(
+    run: Run, orchestrator: Orchestrator, words: Sequence[str]
+) -> None:
+    _start(orchestrator, Success(HOSTILE), Failure(Abort(HOSTILE), effect=False), key="k", tags={"a": HOSTILE})
+
+    result = run(*words, env=TERMINAL | {"NO_COLOR": "1", "TERM": "dumb"})
+
+    assert [letter for letter in result.output if not letter.isprintable() and letter != "\n"] == []
+
+
+def test_json_keeps_what_it_escapes(run: Run, orchestrator: Orchestrator) -> None:
+    _start(orchestrator, key=HOSTILE)
+
+    [saga] = _json(run("list", "--json"))["sagas"]
+
+    assert saga["key"] == HOSTILE
+
+
+def test_results_and_errors_of_a_start_that_waits_are_inert(run: Run, orchestrator: Orchestrator) -> None:
+    done = _start(orchestrator, Success(HOSTILE), Success(7), Success(True), key="done")
+    _start(orchestrator, DONE, Failure(Abort(HOSTILE), effect=False), Success(None), key="undone")
+
+    for key, shown in (("done", "evil"), ("undone", "evil")):
+        result = run("start", "order", '{"sku": "A1"}', "--key", key, "--wait")
+        assert shown in result.output
+        assert [letter for letter in result.output if not letter.isprintable() and letter != "\n"] == []
+    assert done.status == "completed"
+
+
+@pytest.mark.parametrize("text", ['{"sku": NaN}', '{"sku": Infinity}', '{"sku": -Infinity}'])
+def test_numbers_that_json_does_not_have_are_refused(run: Run, text: str) -> None:
+    result = run("start", "order", text)
+    assert (result.exit_code, "is no number that JSON has" in result.stderr) == (2, True)
+
+
 def test_show_tells_the_steps_and_what_is_next(run: Run, orchestrator: Orchestrator) -> None:
     handle = _start(orchestrator, DONE, REFUSED, key="o-1")
 
@@ -574,7 +624,7 @@ def test_check_passes_when_everything_in_flight_fits(run: Run, orchestrator: Orc
 
     assert run("check").stdout == "3 definitions are valid; 1 sagas in flight fit them\n"
     assert _json(run("check", "--json")) == {
-        "definitions": ["order", "hold"],
+        "definitions": ["order", "hold", "again"],
         "checked": 1,
         "mismatches": [],
         "changed": None,

@@ -18,7 +18,7 @@ LAYERS = [
     "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context",
     "state tracks memory decision machine permission binding signals catalog",
     "database caller tables short_ids log work due fleet schema plan barriers transaction",
-    "engine run judgement batch attempts claims pace lifetime",
+    "engine run redaction judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership relay worker waiter handle starting publisher audit graph",
     "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
