@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
@@ -30,6 +30,7 @@ logger = logging.getLogger("saga")
 
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
+_TOGETHER_TRIES = 10
 _REFUSALS = 5
 _DATA_REFUSED = (psycopg.DataError, Unencodable, UnicodeError)
 _REFUSED = (*_DATA_REFUSED, psycopg.IntegrityError)
@@ -113,44 +114,100 @@ class Attempts:
             raise interrupt
         return following
 
-    def record_all(self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False) -> list[Run]:
-        """Append how several attempts ended, in one statement where they are of different sagas.
+    def record_all(
+        self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False, tries: int = 0
+    ) -> list[Run]:
+        """Append how several attempts ended, in one statement where that can be.
 
         What this does not append, because another entry came first or because the statement failed, is recorded by
-        itself, as ``record`` does.
+        itself, as ``record`` does; the branches of one saga are tried together some times before.
         """
-        drafts = self._drafts(ended, may_continue)
-        written, interrupt = self._write_together(drafts)
+        shares = self._shares(ended, may_continue)
+        written, interrupt = self._write_together([draft for draft, _ in shares])
         following: list[Run] = []
-        for (run, outcome), draft in zip(ended, drafts, strict=True):
+        for draft, members in shares:
+            may = may_continue if interrupt is None else _never
             try:
-                if draft is not None and (done := written.get(run.saga_id)) is not None:
-                    after = self.go_on(run, draft, done)
+                if draft is not None and (done := written.get(draft.subject.id)) is not None:
+                    following += self._go_on_together([run for run, _ in members], draft, done)
+                elif len(members) > 1 and tries < _TOGETHER_TRIES:
+                    back_off(tries)
+                    members[0][0].state = self._read_on(members[0][0])
+                    following += self.record_all(members, may, hold=hold, tries=tries + 1)
                 else:
-                    if draft is not None:
-                        run.state = self._read_on(run)
-                    after = self.record(run, outcome, may_continue if interrupt is None else _never, hold=hold)
-                following += [after] if after is not None else []
+                    following += self._record_each(members, draft, written, may, hold=hold)
             except BaseException as error:
                 interrupt = error
-                self.abandon(run)
+                for run, _ in members:
+                    self.abandon(run)
         if interrupt is not None:
             for after in following:
                 self.forget(after)
             raise interrupt
         return following
 
-    def _drafts(self, ended: Sequence[Ended], may_continue: Callable[[], bool]) -> list[Draft | None]:
-        """A draft for each, but for those that are to be recorded by themselves."""
-        drafts: list[Draft | None] = []
-        sagas: set[UUID] = set()
+    def _record_each(
+        self, members: Sequence[Ended], draft: Draft | None, written: Mapping[UUID, Written], may: Callable[[], bool],
+        *, hold: bool,
+    ) -> Iterator[Run]:  # fmt: skip
+        """Record attempts one by one, from what is known of their sagas by now."""
+        for run, outcome in members:
+            if done := written.get(run.saga_id):
+                run.state = done.state
+            elif draft is not None:
+                run.state = self._read_on(run)
+            after = self.record(run, outcome, may, hold=hold)
+            if after is not None:
+                yield after
+
+    def _shares(
+        self, ended: Sequence[Ended], may_continue: Callable[[], bool]
+    ) -> list[tuple[Draft | None, list[Ended]]]:
+        """What ended, each with the draft that records it; none, where that is to be recorded by itself.
+
+        Of each saga one draft at most: of its first attempt, or of as many as did not fail and lead nowhere.
+        """
+        if len(ended) == 1:
+            return [(None, list(ended))]
+        sagas: dict[UUID, list[Ended]] = {}
         for run, outcome in ended:
-            draft = None
-            if len(ended) > 1 and run.stands and run.saga_id not in sagas:
-                draft = self._draft(run, outcome, wait_after(run, outcome), keep=may_continue(), hold=False)
-                sagas.add(run.saga_id)
-            drafts.append(draft)
-        return drafts
+            sagas.setdefault(run.saga_id, []).append((run, outcome))
+        shares: list[tuple[Draft | None, list[Ended]]] = []
+        for members in sagas.values():
+            shares += self._share(members, may_continue)
+        return shares
+
+    def _share(
+        self, members: Sequence[Ended], may_continue: Callable[[], bool]
+    ) -> Iterator[tuple[Draft | None, list[Ended]]]:
+        if len(members) > 1:
+            newest = max((run.state for run, _ in members), key=lambda state: state.seq)
+            for run, _ in members:
+                run.state = newest
+        draft, sharing = None, []
+        for run, outcome in members:
+            if not run.stands or (draft is not None and isinstance(outcome, Failure)):
+                yield None, [(run, outcome)]
+                continue
+            state = run.state if draft is None else draft.after
+            mine = self._draft(run, outcome, wait_after(run, outcome), keep=may_continue(), hold=False, state=state)
+            both = mine if draft is None else draft.joined(mine)
+            if both is None:
+                yield None, [(run, outcome)]
+                continue
+            draft = both
+            sharing.append((run, outcome))
+        if draft is not None:
+            yield draft, sharing
+
+    def _go_on_together(self, runs: Sequence[Run], draft: Draft, written: Written) -> list[Run]:
+        """Turn attempts whose end is committed into those that follow; of several, none does."""
+        first, *others = runs
+        for run in others:
+            run.state = written.state
+            self.forget(run)
+        following = self.go_on(first, draft, written)
+        return [] if following is None else [following]
 
     def _write_together(self, given: Sequence[Draft | None]) -> tuple[dict[UUID, Written], BaseException | None]:
         """What was appended, by saga; and what came from outside meanwhile."""
@@ -273,14 +330,15 @@ class Attempts:
         raise AssertionError("unreachable")
 
     def _draft(
-        self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
-    ) -> Draft:
+        self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False,
+        state: State | None = None,
+    ) -> Draft:  # fmt: skip
         keep = keep and not isinstance(outcome, Interruption)
         held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
         event = redacted(ending(run, outcome, wait, held=held), self._redact)
         if plain:
             event = in_ascii(event)
-        return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
+        return self.engine.draft(run.subject, state or run.state, event, run.claim, keep=keep)
 
     def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""

@@ -78,7 +78,7 @@ class Claims:
         return None
 
     def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place]]:
-        """Take lanes of several sagas in one statement, as far as they can simply be run.
+        """Take lanes of one saga or of several in one statement, as far as they can simply be run.
 
         Args:
             sagas: the names of those whose lanes to take.
@@ -86,38 +86,52 @@ class Claims:
         Returns:
             the attempts that are started, and the lanes that are to be claimed one by one.
         """
-        known: dict[UUID, State | None] = {}
-        wishes: list[Wish] = []
-        for saga_id, lane in places:
-            if saga_id not in known:
-                known[saga_id] = self._engine.memory.recall(saga_id)
-                wishes.append(_wish(saga_id, lane, known[saga_id]))
+        runs: list[Run] = []
+        left: list[Place] = []
+        asked = list(dict.fromkeys(places))
+        for tries in range(_CLAIM_TRIES):
+            taken, missed, others = self._claim_all(asked, sagas)
+            runs, left, asked = runs + taken, left + others, missed
+            if not asked:
+                break
+            back_off(tries)
+        return runs, left + asked
+
+    def _claim_all(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place], list[Place]]:
+        """One try: the attempts that are started, the lanes that another entry kept from it, and those for one by one."""
+        known = {saga_id: self._engine.memory.recall(saga_id) for saga_id, _ in places}
+        wishes = [_wish(saga_id, lane, known[saga_id]) for saga_id, lane in places]
         runs: dict[Place, Run] = {}
         damaged: dict[Place, str] = {}
         try:
             with self._in_use(wishes):
                 offers = self._ask(wishes, sagas)
+                states: dict[UUID, State] = {}
                 for wish in wishes:
                     place = wish.saga_id, wish.lane
                     if place in offers and offers[place].won:
                         try:
-                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place])
+                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], states)
                         except CorruptLog as error:
                             damaged[place] = str(error)
         except (CorruptLog, psycopg.IntegrityError) as error:
             logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
-            return [], list(places)
+            return [], [], list(places)
         for place, problem in damaged.items():
             self.attempts.park_damaged(*place, problem)
-        asked = {(wish.saga_id, wish.lane) for wish in wishes}
-        left = [place for place in places if place not in asked or (place in offers and _is_left(offers[place]))]
-        return list(runs.values()), left
+        left = [place for place in places if place in offers and _is_left(offers[place])]
+        missed = [place for place in left if self._may_be_won(offers[place])]
+        return list(runs.values()), missed, [place for place in left if place not in missed]
+
+    def _may_be_won(self, offer: Offer) -> bool:
+        """Whether only another entry of its saga, which came first, kept a lane from being taken."""
+        return offer.attempt is not None and self._engine.catalog.by_fingerprint(offer.fingerprint) is not None
 
     def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
         wish = _wish(saga_id, lane, known)
         with self._in_use([wish]):
             offer = self._ask([wish]).get((saga_id, lane))
-            return offer, self._claimed(wish, known, offer) if offer is not None and offer.won else None
+            return offer, self._claimed(wish, known, offer, {}) if offer is not None and offer.won else None
 
     @contextmanager
     def _in_use(self, wishes: Sequence[Wish]) -> Iterator[None]:
@@ -140,14 +154,19 @@ class Claims:
             reach("claim.after")
         return offers
 
-    def _claimed(self, wish: Wish, known: State | None, offer: Offer) -> Run:
+    def _claimed(self, wish: Wish, known: State | None, offer: Offer, states: dict[UUID, State]) -> Run:
+        """The attempt that a claim started. Lanes of one saga that were taken together share its state."""
         saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
         assert saga is not None, "only known fingerprints are claimed"
         entries = log.entries(wish.saga_id, offer.entries)
-        started = entries[-1].event
+        own = next(entry for entry in reversed(entries) if entry.lane == wish.lane)
+        started = own.event
         assert isinstance(started, AttemptStarted)
-        self._engine.memory.note(wish.saga_id, entries[-1:])
-        state = self._engine.take_in(Subject.of(wish.saga_id, saga), entries, known, self.attempts.worker())
+        self._engine.memory.note(wish.saga_id, [own])
+        state = states.get(wish.saga_id)
+        if state is None:
+            state = self._engine.take_in(Subject.of(wish.saga_id, saga), entries, known, self.attempts.worker())
+            states[wish.saga_id] = state
         if not _has_open(state, started):
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"

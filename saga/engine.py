@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from saga.definition import Saga
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound, first_line
 from saga.events import (
     AttemptEvent,
+    AttemptInterrupted,
     AttemptStarted,
     AttemptSucceeded,
     CompensateRequested,
@@ -110,7 +111,7 @@ class Draft:
     """An event and all that follows from it, ready to be appended after ``state``.
 
     Attributes:
-        after: the state with the first of the events.
+        after: the state with the events, but for the start of what is kept.
         kept: the attempt that the writer starts in the same statement and goes on with.
         before: the saga's own deadline, where an action is started: after it, nothing of this is appended.
     """
@@ -124,6 +125,17 @@ class Draft:
     status: NewStatus | None
     kept: RunStep | None
     before: datetime | None = None
+
+    def joined(self, other: Draft) -> Draft | None:
+        """This one and another that was drafted after it as one, where that is as good: ends after which nobody goes on."""
+        plain = all(
+            isinstance(event, (AttemptSucceeded, AttemptInterrupted)) for event in (*self.events, *other.events)
+        )
+        changes = self.changes.joined(other.changes) if plain and other.state is self.after else None
+        if changes is None:
+            return None
+        return replace(self, after=other.after, events=self.events + other.events, changes=changes,
+                       status=other.status or self.status)  # fmt: skip
 
     def is_too_late(self, state: State) -> bool:
         """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
@@ -218,7 +230,7 @@ class Engine:
             # The draft lacks only the time, which a success does not need.
             state = draft.after
             state.at = at
-            extend(draft.subject.outline, state, entries[1:])
+            extend(draft.subject.outline, state, entries[-1:] if draft.kept else ())
         else:
             state = replay(draft.subject.outline, entries, draft.state)
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
@@ -228,7 +240,7 @@ class Engine:
         if draft.worker is not None:
             self.memory.note(draft.subject.id, _entries(draft, written.at))
         self.publish(written.dispatches)
-        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events[0], draft.state, written.state)
+        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state)
 
     def _use(self, link: Link | None) -> AbstractContextManager[Link]:
         return self.database.link() if link is None else nullcontext(link)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -68,8 +68,7 @@ class Executor:
         """
         rest = deque(lanes)
         with self._database.hold():
-            for together in _of_different_sagas(lanes):
-                self._run_together(together, rest, carrier)
+            self._run_together(lanes, rest, carrier)
             began = time.monotonic()
             while not self._stopping() and (place := _first(rest)):
                 if run := self._claim(*place):
@@ -214,15 +213,3 @@ def _remove(rest: deque[Place], place: Place) -> bool:
     except (ValueError, IndexError):  # it was taken away, before or meanwhile
         return False
     return True
-
-
-def _of_different_sagas(lanes: Sequence[Place]) -> list[list[Place]]:
-    """Lanes sorted into groups, none of which has two of a saga."""
-    groups: list[list[Place]] = []
-    seen: Counter[UUID] = Counter()
-    for place in lanes:
-        if seen[place[0]] == len(groups):
-            groups.append([])
-        groups[seen[place[0]]].append(place)
-        seen[place[0]] += 1
-    return groups

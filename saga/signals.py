@@ -5,6 +5,7 @@ Each is sent once the log says so, by the process that wrote it, with ``sender``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,13 +27,14 @@ saga_stuck = Signal(name="saga_stuck", providing_args={"saga_id", "reason"})
 saga_abandoned = Signal(name="saga_abandoned", providing_args={"saga_id", "reason", "undos_owed"})
 
 
-def announce(saga: str, saga_id: UUID, event: Event, before: State, after: State) -> None:
-    """Send the signals of one appended event and of the status it led to."""
-    if isinstance(event, AttemptSucceeded) and not event.undo:
-        _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
-    elif isinstance(event, AttemptFailed) and not event.undo:
-        _send(step_failed, saga, saga_id=saga_id, step=event.step, attempt=event.attempt, error=event.error,
-              error_type=event.error_type, code=event.code, details=event.details, outcome=event.outcome)  # fmt: skip
+def announce(saga: str, saga_id: UUID, events: Sequence[Event], before: State, after: State) -> None:
+    """Send the signals of events that were appended together and of the status they led to."""
+    for event in events:
+        if isinstance(event, AttemptSucceeded) and not event.undo:
+            _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
+        elif isinstance(event, AttemptFailed) and not event.undo:
+            _send(step_failed, saga, saga_id=saga_id, step=event.step, attempt=event.attempt, error=event.error,
+                  error_type=event.error_type, code=event.code, details=event.details, outcome=event.outcome)  # fmt: skip
     if after.rolling_back and not before.rolling_back:
         _send(compensation_started, saga, saga_id=saga_id, reason=after.reason)
     if (status := after.status) is not before.status:

@@ -6,7 +6,7 @@ A connection is passed in; nothing commits here. Whatever changes who holds a ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -64,6 +64,17 @@ class Changes:
     removed: list[str] = field(default_factory=list)
     added: list[Place] = field(default_factory=list)
     moved: list[Place] = field(default_factory=list)
+
+    def joined(self, later: Changes) -> Changes | None:
+        """These and later ones as one; ``None`` where a row appears in both, or the writer would keep one."""
+        mine, theirs = self._lanes(), later._lanes()
+        if mine & theirs or any(place.owned for place in (*self.added, *self.moved, *later.added, *later.moved)):
+            return None
+        return replace(self, removed=self.removed + later.removed, added=self.added + later.added,
+                       moved=self.moved + later.moved)  # fmt: skip
+
+    def _lanes(self) -> set[str]:
+        return {*self.removed, *(place.lane for place in (*self.added, *self.moved))}
 
     def removed_rows(self, saga_id: str) -> list[dict[str, Any]]:
         """The rows to delete, as JSON; likewise those to insert and those to update."""
@@ -162,15 +173,50 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
     """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
 
     Args:
-        wishes: of different sagas.
+        wishes: of lanes; of one saga's, all that are ready are taken, or none.
         realm: the worker's; it takes no lanes of another, and makes those of none its own.
         limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
 
     Returns:
         what became of each; nothing for those of which there is no such lane.
     """
+    several = len({wish.saga_id for wish in wishes}) < len(wishes)
     rows = link.run(
-        f"""
+        _CLAIM_SEVERAL if several else _CLAIM,
+        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known,
+                           "known_at": wish.known_at and wish.known_at.isoformat()} for wish in wishes]),
+         "worker": worker, "realm": realm, "limits": limits},
+    )  # fmt: skip
+    offers: dict[tuple[UUID, str], Offer] = {}
+    entries: dict[UUID, list[Row]] = {}
+    for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:
+        news = entries.setdefault(saga_id, [])
+        offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, news))
+        if entry[0] is not None:
+            news.append(tuple(entry))
+    return offers
+
+
+_STARTED = """
+    CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
+    jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step), %(worker)s
+"""
+
+_FURTHER = f"""
+    further AS (
+        INSERT INTO {{s}}.log ({ENTRY})
+        SELECT saga_id, seq, {_STARTED}, first.at, {FORMAT}
+        FROM (SELECT saga_id, at FROM first) AS first JOIN ready USING (saga_id) WHERE place > 1
+        RETURNING {ENTRY}
+    ),
+"""
+"""The starts of a saga's other lanes: they stand or fall with the first, which shows that the log that was read is current."""
+
+
+def _claiming(*, several: bool) -> str:
+    """The statement of a claim; of several lanes of one saga, or of one of each."""
+    place = "row_number() OVER (PARTITION BY saga_id ORDER BY lane)" if several else "1"
+    return f"""
         WITH wish AS MATERIALIZED (
             SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (
                 saga uuid, lane text, token uuid, known integer, known_at timestamptz)
@@ -182,15 +228,17 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
                    worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
             FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
             WHERE w.realm IN ('', %(realm)s)
-        ), won AS (
+        ), ready AS MATERIALIZED (
+            SELECT *, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = free.saga_id) + place AS seq
+            FROM (SELECT *, {place} AS place FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL) AS free
+        ), first AS (
             INSERT INTO {{s}}.log ({ENTRY})
-            SELECT saga_id, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = lane.saga_id) + 1,
-                   CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
-                   jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step),
-                   %(worker)s, clock_timestamp(), {FORMAT}
-            FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL ORDER BY saga_id
+            SELECT saga_id, seq, {_STARTED}, clock_timestamp(), {FORMAT}
+            FROM ready WHERE place = 1 ORDER BY saga_id
             ON CONFLICT DO NOTHING
             RETURNING {ENTRY}
+        ), {_FURTHER if several else ""} won AS (
+            SELECT * FROM first {"UNION ALL SELECT * FROM further" if several else ""}
         ), owned AS (
             UPDATE {{s}}.work AS w
             SET worker = %(worker)s, token = lane.token, realm = %(realm)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
@@ -198,28 +246,23 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
             FROM won JOIN lane USING (saga_id, lane) WHERE w.saga_id = won.saga_id AND w.lane = won.lane
         ), told AS (
             SELECT lane.*, won.saga_id IS NOT NULL AS won FROM lane LEFT JOIN won USING (saga_id, lane)
+        ), asked AS (
+            SELECT saga_id, min(lane) AS of, min(known) AS known FROM told
+            WHERE told.won OR (told.open AND told.limits IS NOT NULL AND told.attempt IS NULL) GROUP BY saga_id
         ), news AS (
-            SELECT told.saga_id, told.lane AS of, e.seq, e.kind, e.lane, e.step, e.attempt, e.data, e.worker, e.at, e.format
-            FROM told JOIN {{s}}.log AS e ON e.saga_id = told.saga_id AND e.seq > told.known
-            WHERE told.won OR (told.open AND told.limits IS NOT NULL AND told.attempt IS NULL)
+            SELECT asked.saga_id, asked.of, e.seq, e.kind, e.lane, e.step, e.attempt, e.data, e.worker, e.at, e.format
+            FROM asked JOIN {{s}}.log AS e ON e.saga_id = asked.saga_id AND e.seq > asked.known
             UNION ALL
-            SELECT saga_id, lane, {_READ} FROM won
+            SELECT saga_id, asked.of, {_READ} FROM asked JOIN won USING (saga_id)
         )
         SELECT told.saga_id, told.lane, told.fingerprint, told.attempt, told.queue, told.open, told.won,
                seq, kind, news.lane, news.step, news.attempt, data, worker, at, format
         FROM told LEFT JOIN news ON news.saga_id = told.saga_id AND news.of = told.lane
         ORDER BY told.saga_id, told.lane, seq
-        """,
-        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known,
-                           "known_at": wish.known_at and wish.known_at.isoformat()} for wish in wishes]),
-         "worker": worker, "realm": realm, "limits": limits},
-    )  # fmt: skip
-    offers: dict[tuple[UUID, str], Offer] = {}
-    for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:
-        offer = offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, []))
-        if entry[0] is not None:
-            offer.entries.append(tuple(entry))
-    return offers
+    """
+
+
+_CLAIM, _CLAIM_SEVERAL = _claiming(several=False), _claiming(several=True)
 
 
 @dataclass(frozen=True, slots=True)

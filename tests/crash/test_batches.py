@@ -41,6 +41,13 @@ def test_a_process_killed_at_any_point_of_a_batch_loses_and_doubles_nothing(
     check_batch(batch_world, point, direction, "kill")
 
 
+@pytest.mark.parametrize("point", [point for point in IN_WORKER if point.startswith(("claim.", "run.", "undo."))])
+def test_a_process_killed_at_any_point_of_branches_that_share_a_batch_loses_and_doubles_nothing(
+    batch_world: CrashWorld, point: str
+) -> None:
+    check_batch(batch_world, point, "backward", "kill", "matrix_parallel")
+
+
 @pytest.mark.parametrize("point", IN_WORKER)
 def test_an_exception_at_any_point_of_a_batch_loses_and_doubles_nothing(batch_world: CrashWorld, point: str) -> None:
     check_batch(batch_world, point, "backward", "raise")
@@ -53,29 +60,29 @@ def test_a_connection_dropped_at_any_point_of_a_batch_loses_and_doubles_nothing(
     check_batch(batch_world, point, "backward", "drop")
 
 
-def check_batch(world: CrashWorld, point: str, direction: str, strike: Strike) -> None:
+def check_batch(world: CrashWorld, point: str, direction: str, strike: Strike, saga: str = "matrix_sequence") -> None:
     """Run sagas in one batch through a strike, and check what it left of each."""
     script = {"a": ["fail", "ok"], "z": DIRECTIONS[direction], "undo:b": ["fail", "ok"]}
-    know_pace(world)
+    know_pace(world, saga)
     if point.startswith("settle."):
         arm(world.folder, "run.after_task")  # something must be lost before it can be settled
     arm(world.folder, point, strike)
-    handles = world.orchestrator.start_many("matrix_sequence", [{"script": script}] * MANY)
+    handles = world.orchestrator.start_many(saga, [{"script": script}] * MANY)
     ends = {world.finish(handle) for handle in handles}
     assert ends == {Status.COMPLETED if direction == "forward" else Status.COMPENSATED}
     eventually(lambda: not is_armed(world.folder, point), f"the strike at {point}")
     for handle in handles:
-        check_ledger(world, handle, STEPS["matrix_sequence"], undone=direction == "backward")
+        check_ledger(world, handle, STEPS[saga], undone=direction == "backward")
         check_log(world, handle)
 
 
-def know_pace(world: World) -> None:
+def know_pace(world: World, saga: str) -> None:
     """Have the worker's one process learn how quick the saga is, and see that it shares from then on."""
-    eventually(lambda: shared_commits(world, start_together(world, {})), "a batch")
+    eventually(lambda: shared_commits(world, start_together(world, {}, saga)), "a batch")
 
 
-def start_together(world: World, script: dict[str, Any]) -> list[Handle]:
-    handles = world.orchestrator.start_many("matrix_sequence", [{"script": script}] * MANY)
+def start_together(world: World, script: dict[str, Any], saga: str) -> list[Handle]:
+    handles = world.orchestrator.start_many(saga, [{"script": script}] * MANY)
     assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
     return handles
 

@@ -87,15 +87,6 @@ def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claims) -> None
     assert list(claims.attempts.running.values()) == runs
 
 
-def test_of_two_lanes_of_a_saga_the_second_is_left(bench: Bench, claims: Claims) -> None:
-    handle = bench.start(FORKED)
-    claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
-    places = [(handle.id, "main/b"), (handle.id, "main/c")]
-    runs, left = claims.claim_together(places, NAMES)
-    assert [run.lane for run in runs] == ["main/b"]
-    assert left == [(handle.id, "main/c")]
-
-
 def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Bench, claims: Claims) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from saga.errors import DatabaseNotReady
-from saga.executor import Executor, _of_different_sagas
+from saga.executor import Executor
 from saga.pace import Averages, Pace
 from saga.publisher import batches
 from saga.work import Dispatch
@@ -56,16 +56,6 @@ def test_a_message_holds_sixteen_lanes():
 def test_what_is_to_be_alone_shares_no_message():
     first, alone, second = lane(1), lane(2, alone=True), lane(3)
     assert batches([first, alone, second]) == [[first, second], [alone]]
-
-
-def test_lanes_are_claimed_together_in_groups_of_different_sagas():
-    places = [(UUID(int=saga), name) for saga, name in [(1, "a"), (2, "a"), (1, "b"), (1, "c"), (2, "b"), (3, "a")]]
-    groups = _of_different_sagas(places)
-    assert [[(int(saga), name) for saga, name in group] for group in groups] == [
-        [(1, "a"), (2, "a"), (3, "a")],
-        [(1, "b"), (2, "b")],
-        [(1, "c")],
-    ]
 
 
 @pytest.mark.parametrize(
