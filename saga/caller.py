@@ -71,12 +71,12 @@ def session_of(connection: CallerConnection) -> Session | None:
 @contextmanager
 def savepoint(link: Link) -> Iterator[None]:
     """A savepoint in the caller's transaction, and the caller's own lock timeout afterwards."""
-    before = link.run("SELECT current_setting('lock_timeout')", {})[0][0]
+    before = link.run("SELECT pg_catalog.current_setting('lock_timeout')", {})[0][0]
     connection = link.connection
     nested = connection.transaction() if isinstance(connection, psycopg.Connection) else connection.begin_nested()
     with nested:
         yield
-        link.run("SELECT set_config('lock_timeout', %(before)s, true)", {"before": before})
+        link.run("SELECT pg_catalog.set_config('lock_timeout', %(before)s, true)", {"before": before})
 
 
 def _of_sqlalchemy(given: sqlalchemy.Connection | Session) -> sqlalchemy.Connection:

@@ -155,10 +155,11 @@ class Database:
         # another isolation level.
         [(isolation,)] = connection.execute("SHOW default_transaction_isolation")
         if isolation != _ISOLATION:
+            role = connection.info.user
             connection.close()
             raise DatabaseNotReady(
                 f"the saga log in {self.name} would be written in isolation level {isolation!r}, in which processes "
-                f"that write at once fail: {isolation_remedy(connection.info.user)}"
+                f"that write at once fail: {isolation_remedy(role)}"
             )
 
     def keep(self, threads: int) -> None:
@@ -307,7 +308,7 @@ class _Borrowed(_Held):
 
 def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
     """The clear error for a database that is down, not upgraded, read-only or not open to this role."""
-    if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn)):
+    if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction)):
         return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
     problem = first_line(error)
     if isinstance(error, pg.ReadOnlySqlTransaction):
@@ -335,6 +336,7 @@ _NOT_READY = (
     pg.UndefinedTable,
     pg.InvalidSchemaName,
     pg.UndefinedColumn,
+    pg.UndefinedFunction,
     pg.InsufficientPrivilege,
     pg.ReadOnlySqlTransaction,
 )

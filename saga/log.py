@@ -64,14 +64,8 @@ HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_
 def register(link: Link, outline: Outline) -> None:
     """Store a definition, once, as the next version under its name."""
     link.run(
-        """
-        INSERT INTO {s}.definition (fingerprint, name, version, doc, created_at)
-        SELECT %(fingerprint)s, %(name)s,
-               coalesce((SELECT max(version) FROM {s}.definition WHERE name = %(name)s), 0) + 1,
-               %(doc)s::jsonb, clock_timestamp()
-        ON CONFLICT DO NOTHING
-        """,
-        {"fingerprint": outline.fingerprint, "name": outline.name, "doc": dumps(outline.to_json())},
+        "SELECT {s}.register(%(fingerprint)s, %(doc)s::jsonb)",
+        {"fingerprint": outline.fingerprint, "doc": dumps(outline.to_json())},
     )
 
 
@@ -115,34 +109,9 @@ def open_sagas(
     Raises:
         psycopg.errors.LockNotAvailable: it held it for longer.
     """
+    # A function of the owner's: whoever starts sagas has no right to write anything else.
     rows = link.run(
-        f"""
-        WITH wanted AS MATERIALIZED (
-            SELECT r.* FROM (SELECT set_config('lock_timeout', %(patience)s, true)) AS patient,
-            jsonb_to_recordset(%(sagas)s::jsonb) AS r (
-                id uuid, name text, fingerprint text, key text, tags jsonb, input_hash text, realm text, data jsonb)
-        ), new AS (
-            INSERT INTO {{s}}.instance (id, name, fingerprint, key, status, tags, input_hash, realm, started_at, updated_at)
-            SELECT id, name, fingerprint, key, 'running', tags, input_hash, realm, clock_timestamp(), clock_timestamp()
-            FROM wanted
-            ON CONFLICT DO NOTHING
-            RETURNING id, realm, started_at
-        ), opened AS (
-            INSERT INTO {{s}}.log ({_COLUMNS})
-            SELECT new.id, 1, 'saga_started', NULL, NULL, NULL, wanted.data, NULL, new.started_at, {FORMAT}
-            FROM new JOIN wanted USING (id)
-        ), queued AS (
-            INSERT INTO {{s}}.work
-                (saga_id, lane, step, attempt, undo, fingerprint, realm, queue, priority, due_at, sent, dispatches)
-            SELECT new.id, r.lane, r.step, r.attempt, r.undo, r.fingerprint, new.realm, r.queue, r.priority,
-                   new.started_at + make_interval(secs => coalesce(r.wait, 0)),
-                   CASE WHEN r.sent THEN clock_timestamp() END, CASE WHEN r.sent THEN 1 ELSE 0 END
-            FROM new JOIN jsonb_to_recordset(%(works)s::jsonb) AS r (
-                id uuid, lane text, step text, attempt integer, undo boolean, fingerprint text, queue text,
-                priority smallint, wait float8, sent boolean) USING (id)
-        )
-        SELECT id::text FROM new
-        """,
+        f"SELECT {{s}}.open(%(sagas)s::jsonb, %(works)s::jsonb, %(patience)s, {FORMAT})",
         {"sagas": portable(sagas), "works": portable(works), "patience": f"{round(patience * 1000)}ms"},
     )
     return [UUID(row[0]) for row in rows]

@@ -45,6 +45,8 @@ definition = Table(
     Column("version", Integer, nullable=False),
     Column("doc", JSONB, nullable=False),
     _moment("created_at"),
+    # Lane to step of what is run first; null where a version before has registered it.
+    Column("opening", JSONB),
     CheckConstraint("version > 0", name="definition_version_positive"),
 )
 

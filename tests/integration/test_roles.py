@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,9 +21,11 @@ from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
+from saga.codec import digest
 from saga.database import Link
 from saga.due import Ping
 from saga.errors import DatabaseNotReady
+from saga.ids import uuid7
 from saga.liveness import Liveness
 from saga.membership import Membership
 from saga.outcome import Failure, Success
@@ -208,6 +211,8 @@ def start_sagas(parties: Parties) -> None:
     assert handle.wait(5) == Status.COMPLETED
     assert handle.result() == {"a": "a", "b": "b"}
     assert [found.key for found in client.find(key="k", tags={"region": "eu"}, status="completed")] == ["k"]
+    unknown = parties.stranger.orchestrator.start(UNKNOWN, {})
+    assert client.get(unknown.id).replay().seq == 1
     schema.check(client.database)
 
 
@@ -273,6 +278,128 @@ def test_nobody_but_the_owner_changes_what_is_written(postgres: OpenPostgres, ro
 
 
 @pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO saga.log SELECT saga_id, 2, 'compensate_requested', NULL, NULL, NULL, '{}', NULL, now(), 1 FROM saga.log",
+        "INSERT INTO saga.instance (id) SELECT id FROM saga.instance",
+        "INSERT INTO saga.work SELECT * FROM saga.work",
+        "INSERT INTO saga.definition SELECT * FROM saga.definition",
+        "UPDATE saga.work SET due_at = now()",
+        "SELECT saga.canonical('{}', 0)",
+        "SELECT saga.opening_of('[]', 'main')",
+    ],
+)
+def test_who_may_start_sagas_may_write_no_row(postgres: OpenPostgres, role: str, statement: str) -> None:
+    with psycopg.connect(postgres.url_as(role)) as connection, pytest.raises(pg.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def _forged(parties: Parties, changes: dict[str, Any], place: dict[str, Any] | None) -> None:
+    """Call the function as a client that does not keep to what pgsaga gives it."""
+    saga = {"id": str(uuid7()), "name": "short", "fingerprint": SHORT.outline.fingerprint, "input_hash": "", "realm": "saga_worker",
+            "data": {"input": {}}, **changes}  # fmt: skip
+    work = {"id": saga["id"], "lane": "main", "step": "a", "attempt": 1, "queue": "celery", "sent": False}
+    works = [] if place is None else [work | place]
+    with psycopg.connect(parties.postgres.url_as("saga_client"), autocommit=True) as connection:
+        connection.execute("SELECT saga.open(%s, %s, '1s', 1)", [json.dumps([saga]), json.dumps(works)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"fingerprint": "0" * 32}, {}),
+        ({"name": "wide"}, {}),
+        ({"data": "text"}, {}),
+        ({}, {"step": "b"}),
+        ({}, {"lane": "main/b", "step": "b"}),
+        ({}, {"lane": "elsewhere"}),
+        ({}, {"attempt": 2}),
+        ({}, {"attempt": None}),
+        ({}, {"lane": "deadline", "step": "", "attempt": None}),
+        ({}, {"id": "00000000-0000-0000-0000-000000000000"}),
+        ({}, None),
+    ],
+    ids=repr,
+)
+def test_a_client_starts_what_a_definition_starts_with_and_nothing_else(
+    parties: Parties, changes: dict[str, Any], place: dict[str, Any] | None
+) -> None:
+    other = parties.start()
+    place = place and {key: str(other.id) if key == "id" else value for key, value in place.items()}
+    before = parties.worker.orchestrator.find()
+    with pytest.raises(pg.DataError, match="a saga can be started "):
+        _forged(parties, changes, place)
+    assert parties.worker.orchestrator.find() == before
+    with parties.worker.orchestrator.database.link() as link:
+        assert link.run("SELECT count(*) FROM saga.work", {}) == [(1,)]
+
+
+def test_an_undo_is_not_started_by_a_client(parties: Parties) -> None:
+    parties.start()
+    _forged(
+        parties, {}, {"undo": True, "worker": 1, "token": str(uuid7()), "dispatches": 7, "watch": 1, "problem": "x"}
+    )
+    with parties.worker.orchestrator.database.link() as link:
+        rows = link.run("SELECT DISTINCT undo, worker, token, watch, problem FROM saga.work", {})
+    assert rows == [(False, None, None, 0.0, None)]
+
+
+def test_a_client_registers_no_definition_under_the_fingerprint_of_another(parties: Parties) -> None:
+    mine, theirs = Saga("mine", _step("a")).outline, Saga("theirs", _step("b")).outline
+    with psycopg.connect(parties.postgres.url_as("saga_client"), autocommit=True) as connection:
+        for doc in (theirs.to_json(), {**mine.to_json(), "more": 1}, {"saga": "mine", "steps": []}, [], "mine", None):
+            with pytest.raises(pg.DataError, match="has another fingerprint"):
+                connection.execute("SELECT saga.register(%s, %s)", [mine.fingerprint, json.dumps(doc)])
+        for doc in ({"saga": "mine", "steps": [{"task": 1}]}, {"steps": theirs.to_json()["steps"]}, 5):
+            with pytest.raises(pg.DataError, match="it is none"):
+                connection.execute("SELECT saga.register(%s, %s)", [digest(doc), json.dumps(doc)])
+        deep: Any = []
+        for _ in range(400):
+            deep = [deep]
+        with pytest.raises(pg.DataError, match="nested too deep"):
+            connection.execute("SELECT saga.register(%s, %s)", [digest(deep), json.dumps(deep)])
+
+
+NAMES = [
+    "plain",
+    "Größe",
+    "日本",
+    "\U0001f600\U0010ffff",
+    "\x7f\x01\x1f",
+    '"\\/',
+    "\b\f\n\r\t",
+    "\u2028\ufeff\ue000\uffff",
+    "é",
+]
+
+
+def test_postgres_takes_the_fingerprint_that_python_takes(parties: Parties) -> None:
+    found = {"step": "z", "task": "t", **{f"{name} b": name for name in NAMES}, **dict.fromkeys(NAMES, 1)}
+    doc = {"saga": "".join(NAMES), "steps": [found, {"parallel": [[{"step": name}] for name in NAMES]}],
+           "a": [True, False, None, -1, 10**15, [], {}, ""]}  # fmt: skip
+    with psycopg.connect(parties.postgres.url_as("saga_client"), autocommit=True) as connection:
+        connection.execute("SELECT saga.register(%s, %s)", [digest(doc), json.dumps(doc)])
+        rows = connection.execute("SELECT doc FROM saga.definition WHERE name = %s", [doc["saga"]]).fetchall()
+    assert rows == [(doc,)]
+
+
+def test_a_function_of_the_owners_looks_nothing_up_where_its_caller_says(parties: Parties) -> None:
+    parties.sql("CREATE SCHEMA IF NOT EXISTS trap AUTHORIZATION saga_client")
+    trap = """
+        CREATE OR REPLACE FUNCTION trap.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS $$ SELECT (1 / 0)::text $$;
+        CREATE OR REPLACE FUNCTION trap.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT 'infinity'::timestamptz $$;
+        CREATE TEMP TABLE definition (LIKE saga.definition);
+        SET search_path = pg_temp, trap, pg_catalog, saga
+    """
+    with psycopg.connect(parties.postgres.url_as("saga_client")) as connection:
+        connection.execute(trap.encode())
+        handle = parties.client.orchestrator.start("short", {}, connection=connection)
+    assert parties.worker.orchestrator.get(handle.id).log()[0].at.year < 9999
+    parties.sql("DROP SCHEMA trap CASCADE")
+
+
+@pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
 def test_who_may_not_act_is_told_so(parties: Parties, role: str) -> None:
     party = parties.client if role == "saga_client" else parties.reader
     parties.worker.finish(completed := parties.start())
@@ -320,6 +447,9 @@ def _grants() -> Iterator[tuple[str, str, str]]:
                 columns = re.fullmatch(r"UPDATE \((.*)\)", rights, re.DOTALL)
                 split = re.split(r",\s*", columns[1] if columns else rights)
                 yield from ((role, table, f"UPDATE ({name})" if columns else name) for name in split)
+    for functions, roles in re.findall(r"GRANT EXECUTE ON FUNCTION ([^;]*?)\s+TO ([^;]*?);", blocks()[1]):
+        for function in re.findall(r"saga\.\w+\([^)]*\)", functions):
+            yield from ((role, f"FUNCTION {function}", "EXECUTE") for role in re.split(r",\s*", roles))
 
 
 def _is_refused(connection: psycopg.Connection[Any], statement: str, params: Any) -> bool:
