@@ -24,7 +24,7 @@ from saga.context import Current, action_key, current, reset_current, set_curren
 from saga.crashpoints import reach
 from saga.errors import Abort, ResultError, SagaError
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
-from saga.refusal import Refusal
+from saga.refusal import Question, Refusal, asking
 from saga.run import Run
 from saga.state import Results
 from saga.step_task import prepare
@@ -105,7 +105,8 @@ class Performer:
         }  # fmt: skip
         context = set_current(attempt)
         try:
-            traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
+            with asking(run.job.refusal) as question:
+                traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
         except Reject as error:
             return _refused(error)
         finally:
@@ -115,7 +116,7 @@ class Performer:
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
-        return _raised(traced.info.state, raised, run.job.refusal, transactional=connection is not None)
+        return _raised(traced.info.state, raised, question, transactional=connection is not None)
 
     def _returned(self, run: Run, value: Any) -> Outcome:
         try:
@@ -200,7 +201,7 @@ def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, A
     return values
 
 
-def _raised(state: str, error: Any, refusal: Refusal | None, *, transactional: bool) -> Outcome:
+def _raised(state: str, error: Any, refusal: Question | Refusal | None, *, transactional: bool) -> Outcome:
     """Every way in which Celery says that a task did not simply return."""
     effect = not transactional
     if state == states.RETRY and isinstance(error, Retry):
@@ -219,7 +220,7 @@ def _raised(state: str, error: Any, refusal: Refusal | None, *, transactional: b
     return Failure(error, effect=effect, traceback=_traceback(error))
 
 
-def _is_refusal(error: Any, refusal: Refusal | None) -> bool:
+def _is_refusal(error: Any, refusal: Question | Refusal | None) -> bool:
     return isinstance(error, Abort) or (refusal is not None and error in refusal)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +55,46 @@ class Refusal:
             return False
 
 
+class Question:
+    """A refusal in one attempt: what it says of an error is asked once, and remembered."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        self._error: object = None
+        self._answer = False
+
+    def __contains__(self, error: object) -> bool:
+        if error is not self._error:
+            self._error, self._answer = error, error in self._refusal
+        return self._answer
+
+
+_question: ContextVar[Question | None] = ContextVar("saga_refusal", default=None)
+
+
+@contextmanager
+def asking(refusal: Refusal | None) -> Iterator[Question | None]:
+    """Let ``Refused`` mean what a refusal says, for the time of an attempt."""
+    question = None if refusal is None else Question(refusal)
+    token = _question.set(question)
+    try:
+        yield question
+    finally:
+        _question.reset(token)
+
+
+class _WhatIsRefused(type):
+    def __instancecheck__(cls, error: object) -> bool:
+        question = _question.get()
+        return question is not None and error in question
+
+
+class Refused(Exception, metaclass=_WhatIsRefused):
+    """Stands in a task's ``throws`` for whatever the present step's ``abort_on`` names: it is expected, and no news to
+    Celery's log or to who watches for errors there.
+    """
+
+
 def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bool = False) -> Refusal | None:
     """What a step's ``abort_on``, or its task's ``throws``, amounts to; ``None`` for nothing.
 
@@ -64,6 +106,7 @@ def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bo
     """
     if isinstance(given, (tuple, type)):
         classes = given if isinstance(given, tuple) else (given,)
+        classes = tuple(each for each in classes if each is not Refused)
         _check_classes(place, option, given, classes, anything)
         return Refusal(place, classes) if classes else None
     if not callable(given):
@@ -84,4 +127,4 @@ def _check_classes(place: str, option: str, given: Any, classes: tuple[Any, ...]
             )
 
 
-__all__ = ["AbortOn", "Refusal", "refusal_of"]
+__all__ = ["AbortOn", "Question", "Refusal", "Refused", "asking", "refusal_of"]

@@ -8,6 +8,7 @@ from typing import Any
 from celery.app.task import Task
 
 from saga.errors import Abort
+from saga.refusal import Refused
 
 _PREPARED = "_saga_prepared"
 
@@ -15,15 +16,15 @@ _PREPARED = "_saga_prepared"
 def prepare(task: Task) -> Task:
     """Make a task safe as a step, once; outside a saga it works as ever.
 
-    Its ``retry`` publishes nothing inside a step: the attempt fails, and the saga's policy decides. ``Abort`` counts as
-    an expected error, so Celery logs it without a traceback.
+    Its ``retry`` publishes nothing inside a step: the attempt fails, and the saga's policy decides. ``Abort``, and what
+    the step's ``abort_on`` names, are expected errors, so Celery logs them without a traceback.
     """
     kind = type(task)
     if kind.__dict__.get(_PREPARED) is not True:
         kind.retry = _quiet(kind.retry)
         setattr(kind, _PREPARED, True)
-    if Abort not in task.throws:
-        task.throws = (*task.throws, Abort)
+    if Refused not in task.throws:
+        task.throws = (*task.throws, Abort, Refused)
     return task
 
 

@@ -115,6 +115,29 @@ def test_a_refusal_after_an_attempt_that_may_have_had_its_effect_is_undone(bank:
     assert state.steps["debit"].undo is not None
 
 
+def test_a_refusal_is_no_error_in_celerys_log_and_is_asked_about_once(
+    bank: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[Exception] = []
+    saga = Saga("counting", Step(count, compensate=discount, abort_on=lambda error: asked.append(error) or True))
+    bank.orchestrator.register(saga)
+    with caplog.at_level("INFO", "celery.app.trace"):
+        attempt(bank, "counting", refuses)
+        levels = [record.levelname for record in caplog.records if "InsufficientFunds" in record.getMessage()]
+        assert levels == ["INFO"]
+        attempt(bank, "counting", breaks)
+    assert len(asked) == 2
+
+
+def test_a_task_that_has_run_as_a_step_still_tells_its_own_refusals(bank: Bench) -> None:
+    attempt(bank, "thrown", refuses)
+    again = Saga("again", Step(debit, compensate=credit), throws_abort=True)
+    refusal = again.actions["debit"].refusal
+    assert refusal is not None
+    assert InsufficientFunds() in refusal
+    assert ConnectionError() not in refusal
+
+
 def test_any_other_exception_is_no_refusal(bank: Bench) -> None:
     for name in ("listed", "asked", "thrown"):
         assert attempt(bank, name, breaks).replay().steps["debit"].attempts == 2
