@@ -114,12 +114,16 @@ class WorkerHooks:
         self.threads = 1
         self.lifetime = Lifetime()
         self.node: str | None = None
-        signals.worker_init.connect(self._on_init, weak=False)
-        signals.worker_process_init.connect(self._on_process, weak=False)
-        signals.worker_ready.connect(self._on_ready, weak=False)
-        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
-        signals.worker_process_shutdown.connect(self._on_end, weak=False)
-        signals.worker_shutdown.connect(self._on_end, weak=False)
+        for signal, follow in (
+            (signals.worker_init, self._on_init),
+            (signals.worker_process_init, self._on_process),
+            (signals.worker_ready, self._on_ready),
+            (signals.worker_shutting_down, self._on_shutting_down),
+            (signals.worker_process_shutdown, self._on_end),
+            (signals.worker_shutdown, self._on_end),
+        ):
+            # By a name: Celery before 5.7 takes a method for the same one of another app's hooks.
+            signal.connect(follow, weak=False, dispatch_uid=f"saga.{id(self)}")
 
     def _on_init(self, sender: Any, **_: Any) -> None:
         self._ours = sender.app is self._app

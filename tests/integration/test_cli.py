@@ -271,7 +271,7 @@ def test_list_shows_a_page_and_the_way_to_the_next(run: Run, orchestrator: Orche
     assert rest.stderr == ""
 
 
-TERMINAL = {"TTY_COMPATIBLE": "1", "COLUMNS": "80"}
+TERMINAL = {"FORCE_COLOR": "1", "COLUMNS": "80"}
 
 
 def test_list_fits_a_terminal_of_80_columns_and_cuts_what_matters_least(run: Run, orchestrator: Orchestrator) -> None:
