@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
 from saga.context import Current, current
-from saga.errors import AbandonedStep, BarrierError
+from saga.errors import AbandonedStep, BarrierError, brief
 
 logger = logging.getLogger("saga")
 
@@ -73,7 +73,7 @@ def barrier(connection: Connection | Session, name: str = "") -> Iterator[bool]:
         BarrierError: there is no saga, no table or no transaction here.
     """
     if not isinstance(connection, (Connection, Session)):
-        raise BarrierError(f"barrier({connection!r}) expected a SQLAlchemy Connection or Session")
+        raise BarrierError(f"barrier({brief(connection)}) expected a SQLAlchemy Connection or Session")
     attempt = current()
     if attempt is None:
         raise BarrierError("barrier() is for the steps of a saga, and this code does not run in one")

@@ -12,7 +12,7 @@ from celery.app.task import Task
 
 from saga.care import missing_care
 from saga.codec import clean_text
-from saga.errors import DefinitionError, DefinitionWarning
+from saga.errors import DefinitionError, DefinitionWarning, brief
 from saga.outline import DEADLINE, MAIN
 from saga.refusal import Refusal, refusal_of
 from saga.retry import Retry
@@ -68,7 +68,9 @@ class Builder:
         self.pivot: str | None = None
         self.seen: MutableMapping[str, Any] = {}
         if not (isinstance(saga, str) and saga and clean_text(saga) == saga):
-            raise DefinitionError(f"Saga({saga!r}, ...): the first argument is the saga's name, a text without NUL")
+            raise DefinitionError(
+                f"Saga({brief(saga)}, ...): the first argument is the saga's name, a text without NUL"
+            )
         self.fields = self._input_fields(input)
         self.names: frozenset[str] = frozenset()
 
@@ -79,9 +81,9 @@ class Builder:
             DefinitionError: one does not.
         """
         if not isinstance(throws_abort, bool):
-            raise DefinitionError(f"saga {self.saga!r}: throws_abort={throws_abort!r} expected True or False")
+            raise DefinitionError(f"saga {self.saga!r}: throws_abort={brief(throws_abort)} expected True or False")
         if on_failure not in ("rollback", "ask"):
-            raise DefinitionError(f"saga {self.saga!r}: on_failure={on_failure!r} expected 'rollback' or 'ask'")
+            raise DefinitionError(f"saga {self.saga!r}: on_failure={brief(on_failure)} expected 'rollback' or 'ask'")
 
     def _input_fields(self, input: type | None) -> Mapping[str, Any] | None:
         if input is None:
@@ -90,7 +92,7 @@ class Builder:
             fields = fields_of(input)
         if fields is None:
             raise DefinitionError(
-                f"saga {self.saga!r}: input={input!r} expected a pydantic model, a dataclass or a TypedDict"
+                f"saga {self.saga!r}: input={brief(input)} expected a pydantic model, a dataclass or a TypedDict"
             )
         for name in fields:
             if name in RESERVED:
@@ -116,7 +118,7 @@ class Builder:
         if isinstance(item, Parallel):
             return self.parallel(item)
         hint = f"; wrap it: Step({item.name.rsplit('.')[-1]})" if isinstance(item, Task) else ""
-        what = repr(item)
+        what = brief(item)
         if isinstance(item, (list, tuple)):
             what = f"a {type(item).__name__} of {', '.join(map(repr, self._names_in(list(item)))) or 'nothing'}"
             hint = "; a list forms a branch, inside a Parallel only"
@@ -207,10 +209,10 @@ class Builder:
     def _read(self, place: str, role: str, task: Any) -> Signature:
         if isinstance(task, canvas.Signature):
             raise DefinitionError(
-                f"{place}: {role}={task!r} is a signature, not a Celery task; give the task itself, without .s()"
+                f"{place}: {role}={brief(task)} is a signature, not a Celery task; give the task itself, without .s()"
             )
         if not isinstance(task, Task):
-            what = getattr(task, "__qualname__", repr(task))
+            what = getattr(task, "__qualname__", brief(task))
             raise DefinitionError(
                 f"{place}: {role}={what} is not a Celery task; decorate it with @app.task or @shared_task"
             )

@@ -17,7 +17,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
 from saga.database import Link
-from saga.errors import InputError
+from saga.errors import InputError, brief
 
 
 class DjangoConnection(Protocol):
@@ -59,7 +59,7 @@ def join(connection: CallerConnection, schema: str) -> Link:
         return Link(_of_django(connection), schema)
     if isinstance(connection, psycopg.Connection):
         return Link(_of_psycopg(connection), schema)
-    raise InputError(f"connection={connection!r} {_what_to_give(connection)}")
+    raise InputError(f"connection={brief(connection)} {_what_to_give(connection)}")
 
 
 def session_of(connection: CallerConnection) -> Session | None:

@@ -186,3 +186,12 @@ class Abort(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's text."""
     return str(error).strip().split("\n")[0]
+
+
+def brief(value: object, limit: int = 100) -> str:
+    """How a value looks, for an error that names it: one line, cut where it is long, whatever its ``__repr__`` does."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"

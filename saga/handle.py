@@ -15,7 +15,7 @@ from saga.binding import BindingError
 from saga.codec import Unencodable, clean_text, decode, dumps, encode, problems_of
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
-from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck
+from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.events import (
     Abandoned,
     CancelRequested,
@@ -115,7 +115,7 @@ class Handle:
         """
         if until is not None and (not isinstance(until, int) or isinstance(until, bool) or not 0 <= until < 2**31):
             raise InputError(
-                f"replay(until={until!r}) expected the number of an entry, as `saga log {self.id}` shows them"
+                f"replay(until={brief(until)}) expected the number of an entry, as `saga log {self.id}` shows them"
             )
         return self._subject().replay(self._entries(until))
 

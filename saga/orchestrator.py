@@ -22,7 +22,7 @@ from saga.database import Database, clear_errors
 from saga.definition import Input, Saga
 from saga.discovery import Discovery
 from saga.engine import Engine
-from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga
+from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga, brief
 from saga.handle import Handle
 from saga.pace import Averages
 from saga.publisher import Publisher
@@ -62,7 +62,7 @@ class Orchestrator:
         self._hooks: WorkerHooks | None = None
         if isinstance(sagas, (str, Saga)) or not isinstance(sagas, Iterable):
             raise DefinitionError(
-                f"Orchestrator(sagas={sagas!r}) expected a list of sagas, such as sagas=[place_order]"
+                f"Orchestrator(sagas={brief(sagas)}) expected a list of sagas, such as sagas=[place_order]"
             )
         for saga in sagas:
             self.register(saga)
@@ -76,7 +76,7 @@ class Orchestrator:
             DefinitionError: it is none, it has another one already, or this one has another app.
         """
         if not isinstance(app, Celery):
-            raise DefinitionError(f"Orchestrator({app!r}) expected a Celery app, such as Celery('shop')")
+            raise DefinitionError(f"Orchestrator({brief(app)}) expected a Celery app, such as Celery('shop')")
         other = getattr(app, _ATTRIBUTE, None)
         if other not in (None, self) or self._app not in (None, app):
             raise DefinitionError(f"Celery app {app.main!r} and this orchestrator: one of them is bound already")
@@ -307,7 +307,7 @@ class Orchestrator:
         _check_moment("since", since)
         _check_moment("until", until)
         if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit < 2**31:
-            raise InputError(f"find(limit={limit!r}) expected a whole number, not negative, such as limit=100")
+            raise InputError(f"find(limit={brief(limit)}) expected a whole number, not negative, such as limit=100")
         tags = tags_json("find", tags, self.settings.max_payload)
         statuses = _statuses(status)
         last = after.id if isinstance(after, Handle) else None if after is None else _uuid(after)
@@ -384,12 +384,14 @@ def _statuses(status: Any) -> list[str]:
 
 def _check_text(name: str, value: Any, expected: str) -> None:
     if value is not None and (not isinstance(value, str) or clean_text(value, len(value)) != value):
-        raise InputError(f"find({name}={value!r}) expected {expected}")
+        raise InputError(f"find({name}={brief(value)}) expected {expected}")
 
 
 def _check_moment(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, datetime):
-        raise InputError(f"find({name}={value!r}) expected a datetime, such as datetime.now(UTC) - timedelta(hours=1)")
+        raise InputError(
+            f"find({name}={brief(value)}) expected a datetime, such as datetime.now(UTC) - timedelta(hours=1)"
+        )
 
 
 def _uuid(text: UUID | str) -> UUID:

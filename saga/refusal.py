@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, brief
 
 logger = logging.getLogger("saga")
 
@@ -110,7 +110,7 @@ def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bo
         _check_classes(place, option, given, classes, anything)
         return Refusal(place, classes) if classes else None
     if not callable(given):
-        raise DefinitionError(f"{place}: {option}={given!r} expected {_EXPECTED}")
+        raise DefinitionError(f"{place}: {option}={brief(given)} expected {_EXPECTED}")
     if inspect.iscoroutinefunction(given):
         raise DefinitionError(f"{place}: {option}={given.__qualname__} is an async def, which is true of everything")
     return Refusal(place, predicate=given)
@@ -119,7 +119,7 @@ def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bo
 def _check_classes(place: str, option: str, given: Any, classes: tuple[Any, ...], anything: bool) -> None:
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, BaseException)):
-            raise DefinitionError(f"{place}: {option}={given!r} expected {_EXPECTED}")
+            raise DefinitionError(f"{place}: {option}={brief(given)} expected {_EXPECTED}")
         if not issubclass(each, Exception) or (each is Exception and not anything):
             raise DefinitionError(
                 f"{place}: {option} has {each.__name__}, which says of every failure, also of a bug or a lost connection, "

@@ -27,7 +27,7 @@ from tenacity.retry import RetryBaseT, retry_base
 from tenacity.stop import StopBaseT, stop_base
 from tenacity.wait import WaitBaseT, wait_base
 
-from saga.errors import DefinitionError, StepTimeout, WorkerLost
+from saga.errors import DefinitionError, StepTimeout, WorkerLost, brief
 
 LONGEST = timedelta(days=3650)
 """No wait, timeout or deadline is longer: a time further away may be none that Postgres or Python knows."""
@@ -58,7 +58,7 @@ class Retry:
         for name in ("stop", "wait", "retry"):
             if not callable(getattr(self, name)):
                 raise DefinitionError(
-                    f"Retry({name}=...) expected a tenacity strategy, got {getattr(self, name)!r}; "
+                    f"Retry({name}=...) expected a tenacity strategy, got {brief(getattr(self, name))}; "
                     f"for example stop=stop_after_attempt(5), wait=wait_exponential(max=30)"
                 )
 

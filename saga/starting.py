@@ -22,7 +22,7 @@ from saga.crashpoints import reach
 from saga.database import Link, driver_error
 from saga.definition import PRIORITY, Saga, is_priority
 from saga.engine import Engine, Unreachable
-from saga.errors import InputError, KeyBusy, KeyConflict
+from saga.errors import InputError, KeyBusy, KeyConflict, brief
 from saga.events import Entry, SagaStarted, data_of
 from saga.ids import uuid7
 from saga.machine import decide, replay
@@ -83,10 +83,10 @@ def order(
     """
     if key is not None and not _is_key(key):
         raise InputError(
-            f"saga {saga.name!r}: key={key!r:.600} expected a text of 1 to 500 characters, such as 'order-1001'"
+            f"saga {saga.name!r}: key={brief(key)} expected a text of 1 to 500 characters, such as 'order-1001'"
         )
     if not is_priority(priority):
-        raise InputError(f"saga {saga.name!r}: priority={priority!r} expected {PRIORITY}")
+        raise InputError(f"saga {saga.name!r}: priority={brief(priority)} expected {PRIORITY}")
     given = read_input(saga, input, limit)
     started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority,
                           list(saga.asks) or None, saga.on_failure == "ask")  # fmt: skip
@@ -121,7 +121,7 @@ def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
     known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not (known and 0 <= seconds <= LONGEST.total_seconds()):
         raise InputError(
-            f"saga {saga.name!r}: {name}={value!r} expected a timedelta or seconds, not negative and ten years at most"
+            f"saga {saga.name!r}: {name}={brief(value)} expected a timedelta or seconds, not negative and ten years at most"
         )
     return float(seconds)
 
@@ -275,7 +275,7 @@ def _row(order: Order, realm: str) -> dict[str, Any]:
 def _same_input(order: Order, saga_id: UUID, input_hash: str) -> UUID:
     if input_hash != order.hash:
         raise KeyConflict(
-            f"saga {order.saga.name!r}: key {order.key!r} belongs to {saga_id}, which was started with another input; "
+            f"saga {order.saga.name!r}: key {brief(order.key)} belongs to {saga_id}, which was started with another input; "
             f"use a new key for a new operation"
         )
     return saga_id
@@ -288,7 +288,7 @@ def _busy_keys(orders: Sequence[Order]) -> Iterator[None]:
     except (pg.LockNotAvailable, DBAPIError) as error:
         if not isinstance(driver_error(error), pg.LockNotAvailable):
             raise
-        keys = ", ".join(repr(order.key) for order in orders[:3] if order.key)
+        keys = ", ".join(brief(order.key) for order in orders[:3] if order.key)
         raise KeyBusy(
             f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
         ) from None

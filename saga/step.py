@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 from celery.app.task import Task
 
 from saga.codec import clean_text
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, brief
 from saga.refusal import AbortOn
 from saga.retry import LONGEST, Retry
 from saga.wiring import Value
@@ -149,13 +149,13 @@ def check_options(place: str, step: Step) -> None:
     for option, fits, expected in _OPTIONS:
         value = getattr(step, option)
         if not fits(value):
-            raise DefinitionError(f"{place}: {option}={value!r} expected {expected}")
+            raise DefinitionError(f"{place}: {option}={brief(value)} expected {expected}")
     for option in ("retry", "compensate_retry"):
         value = getattr(step, option)
         unsaid = value is None and option == "retry"  # whose default depends on where the step stands
         if not unsaid and not isinstance(value, Retry):
             raise DefinitionError(
-                f"{place}: {option}={value!r} expected a Retry, such as Retry(stop=stop_after_attempt(5))"
+                f"{place}: {option}={brief(value)} expected a Retry, such as Retry(stop=stop_after_attempt(5))"
             )
 
 
@@ -167,6 +167,6 @@ def seconds(place: str, option: str, value: Any) -> float:
     """
     if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST:
         raise DefinitionError(
-            f"{place}: {option}={value!r} expected a positive timedelta of ten years at most, such as timedelta(seconds=30)"
+            f"{place}: {option}={brief(value)} expected a positive timedelta of ten years at most, such as timedelta(seconds=30)"
         )
     return value.total_seconds()

@@ -21,7 +21,7 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
 from saga.codec import adapter, typed_dict_fields
-from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType
+from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType, brief
 from saga.fit import Fit, fit
 
 RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
@@ -187,13 +187,13 @@ class Scope:
             return Source("constant", value=target.value)
         if not isinstance(target, str):
             raise DefinitionError(
-                f"{self.place}: bind={{{parameter!r}: {target!r}}} expected 'input.field', 'step', 'step.field' or "
-                f"Value(constant); for a constant write Value({target!r})"
+                f"{self.place}: bind={{{parameter!r}: {brief(target)}}} expected 'input.field', 'step', 'step.field' or "
+                f"Value(constant); for a constant write Value({brief(target)})"
             )
         head, *path = target.split(".")
         if "" in (head, *path):
             raise DefinitionError(
-                f"{self.place}: bind={{{parameter!r}: {target!r}}} has an empty part; "
+                f"{self.place}: bind={{{parameter!r}: {brief(target)}}} has an empty part; "
                 f"expected 'input.field', 'step' or 'step.field', such as 'input.email'"
             )
         if head == "input":
@@ -206,8 +206,8 @@ class Scope:
             self._check_path(parameter, target, self.steps[head], path)
             return Source("step", head, tuple(path))
         raise DefinitionError(
-            f"{self.place}: bind={{{parameter!r}: {target!r}}} names no earlier step{_closest(head, self._candidates())}; "
-            f"an input field is written 'input.{head}', a constant Value({target!r})"
+            f"{self.place}: bind={{{parameter!r}: {brief(target)}}} names no earlier step{_closest(head, self._candidates())}; "
+            f"an input field is written 'input.{head}', a constant Value({brief(target)})"
         )
 
     def _bound_input(self, parameter: str, target: str, path: list[str]) -> Source:
@@ -216,7 +216,7 @@ class Scope:
         if self.fields is not None:
             if path[0] not in self.fields:
                 raise DefinitionError(
-                    f"{self.place}: bind={{{parameter!r}: {target!r}}}: "
+                    f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
                     f"the input has no field {path[0]!r}{_closest(path[0], self.fields)}"
                 )
             self._check_path(parameter, target, self.fields[path[0]], path[1:])
@@ -224,13 +224,13 @@ class Scope:
 
     def _check_path(self, parameter: str, target: str, annotation: Any, path: list[str]) -> None:
         for name in path:
-            with resolving(f"{self.place}: bind={{{parameter!r}: {target!r}}}: an annotation of {annotation!r}"):
+            with resolving(f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: an annotation of {annotation!r}"):
                 fields = fields_of(annotation)
             if fields is None:
                 return
             if name not in fields:
                 raise DefinitionError(
-                    f"{self.place}: bind={{{parameter!r}: {target!r}}}: "
+                    f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
                     f"{getattr(annotation, '__name__', annotation)} has no field {name!r}{_closest(name, fields)}"
                 )
             annotation = fields[name]

@@ -14,7 +14,7 @@ from celery.app.utils import find_app
 
 from saga.config import Settings
 from saga.database import Database
-from saga.errors import SagaError
+from saga.errors import SagaError, brief
 from saga.orchestrator import Orchestrator
 
 
@@ -100,7 +100,7 @@ def load_app(name: str | None, app: Celery | None = None) -> Celery:
             f"the Celery app {name or app} cannot be loaded: {type(error).__name__}: {error}{_place(error)}"
         ) from None
     if not isinstance(found, Celery):
-        raise AppNotLoaded(f"-A {name} names {found!r}; expected a Celery app, as in -A shop.tasks:app")
+        raise AppNotLoaded(f"-A {name} names {brief(found)}; expected a Celery app, as in -A shop.tasks:app")
     return found
 
 

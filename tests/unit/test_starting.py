@@ -128,3 +128,22 @@ def test_what_is_far_too_large_is_refused_before_any_work_is_done_on_it(many, mo
     monkeypatch.setattr("saga.binding.encode", lambda *_, **__: pytest.fail("it was encoded"))
     with pytest.raises(InputError, match="it is over saga_max_payload = 1,048,576 bytes of JSON"):
         order(SAGA, {"x": many}, None, None, None, None, None, 1024 * 1024)
+
+
+class Large:
+    def __repr__(self) -> str:
+        return "large\n" * 1000
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize("value", [Large(), Broken(), "x" * 1000])
+@pytest.mark.parametrize("name", ["key", "deadline", "delay", "priority"])
+def test_an_error_names_a_wrong_value_in_a_few_words(name: str, value: Any):
+    with pytest.raises(InputError, match=name) as caught:
+        order_of(**{name: value})
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
