@@ -220,7 +220,7 @@ class Attempts:
             written = self.engine.write_all(drafts)
             _reach(drafts, "after_append")
         except BaseException as error:
-            if not isinstance(error, Unreachable):
+            if not isinstance(error, (*Unreachable, *_REFUSED)):
                 interrupt = error
             logger.warning(
                 "what happened to %d sagas is not known to be in the log: %s", len(drafts), first_line(error)

@@ -51,7 +51,7 @@ class Claims:
             return self._claim(saga_id, lane)
         except CorruptLog as error:
             problem = str(error)
-        except psycopg.IntegrityError as error:
+        except (psycopg.IntegrityError, psycopg.DataError) as error:
             problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
         self.attempts.park_damaged(saga_id, lane, problem)
         return None
@@ -114,7 +114,7 @@ class Claims:
                             runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], states)
                         except CorruptLog as error:
                             damaged[place] = str(error)
-        except (CorruptLog, psycopg.IntegrityError) as error:
+        except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
             logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
             return [], [], list(places)
         for place, problem in damaged.items():

@@ -1,53 +1,162 @@
-"""Due: the relay's statements on ``work`` and ``ping``: what is due, overdue, orphaned or lost on its way.
+"""Due: the relay's statements on ``work``, ``relay`` and ``probe``: what is due, overdue, orphaned or lost on its way.
 
-A connection is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
+Each is bounded by an index, whatever waits: it looks at one range of it, from its start, for so many rows. A connection
+is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from saga.database import Link, Row
 from saga.events import FORMAT
-from saga.work import ENTRY, Dispatch
+from saga.fleet import ALIVE
+from saga.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY, Dispatch
+
+_NOW = "(SELECT clock_timestamp())"
+"""As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""
+
+# --- whose turn it is -------------------------------------------------------------------------------------------------
 
 
-def become_relay(link: Link, key: int) -> bool:
-    """Whether this transaction is the one relay of its schema; it may not hang, lest it hold up the others."""
+def take_turn(link: Link, realm: str, patience: float = 1.0) -> bool:
+    """Whether this transaction is the one relay of its realm; it may not hang, lest it hold up the others.
+
+    The lock is a row's, which only those who may write can take.
+
+    Args:
+        patience: seconds that a statement waits for another transaction.
+    """
     rows = link.run(
         """
-        SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', '1s', true),
-               set_config('idle_in_transaction_session_timeout', '2s', true), pg_try_advisory_xact_lock(%(key)s)
+        SELECT set_config('statement_timeout', '5s', true), set_config('lock_timeout', %(patience)s, true),
+               set_config('idle_in_transaction_session_timeout', '2s', true)
+        FROM {s}.relay WHERE realm = %(realm)s FOR UPDATE SKIP LOCKED
         """,
-        {"key": key},
+        {"realm": realm, "patience": f"{round(patience * 1000)}ms"},
     )
-    return bool(rows[0][3])
+    return bool(rows)
 
 
-def mark_due_sent(link: Link, limit: int) -> list[Dispatch]:
-    """Mark the free and due lanes that were not sent as sent, and return them."""
-    return _dispatches(
-        link.run(
-            """
-            UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = w.dispatches + 1
-            FROM (
-                SELECT saga_id, lane FROM {s}.work
-                WHERE worker IS NULL AND sent IS NULL AND due_at <= clock_timestamp()
-                ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-            ) AS due
-            WHERE w.saga_id = due.saga_id AND w.lane = due.lane
-            RETURNING w.saga_id, w.lane, w.queue, w.priority
-            """,
-            {"limit": limit},
-        )
+def enrol(link: Link, realm: str) -> bool:
+    """Have a row for the relay of a realm; whether there was none."""
+    rows = link.run(
+        "INSERT INTO {s}.relay (realm) VALUES (%(realm)s) ON CONFLICT DO NOTHING RETURNING realm", {"realm": realm}
     )
+    return bool(rows)
 
+
+def note_look(link: Link, realm: str) -> bool:
+    """Write down, every ten seconds, that the relay of a realm looks; whether it was time to."""
+    rows = link.run(
+        """
+        UPDATE {s}.relay SET looked_at = clock_timestamp()
+        WHERE realm = %(realm)s
+          AND (looked_at BETWEEN clock_timestamp() - interval '10 s' AND clock_timestamp()) IS NOT TRUE
+        RETURNING realm
+        """,
+        {"realm": realm},
+    )
+    return bool(rows)
+
+
+# --- what it does to lanes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something the relay does to lanes.
+
+    Attributes:
+        word: what it is, after "cannot".
+        pick: SQL of the lanes it is to be done to, a bounded number: ``saga_id`` and ``lane``.
+        act: SQL that does it to those ``picked``, and returns the messages to send.
+    """
+
+    word: str
+    pick: str
+    act: str
+
+
+_SENT_AGAIN = """
+    UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = least(w.dispatches, 1000000) + 1
+    FROM picked WHERE w.saga_id = picked.saga_id AND w.lane = picked.lane AND w.worker IS NULL
+    RETURNING w.saga_id, w.lane, w.queue, w.priority
+"""
+
+SEND_DUE = Chore(
+    "be sent",
+    # What is due at once and what is due by the clock have turns of their own: neither waits for the other.
+    f"""
+    SELECT w.saga_id, w.lane
+    FROM unnest(%(realms)s::text[]) AS scope (realm),
+         (VALUES ('-infinity'::timestamptz, '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {_NOW})) AS span (low, high),
+         LATERAL (
+            SELECT saga_id, lane FROM {{s}}.work
+            WHERE realm = scope.realm AND worker IS NULL AND sent IS NULL AND due_at >= span.low AND due_at <= span.high
+              AND saga_id <> ALL (%(aside)s::uuid[])
+            ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+         ) AS w
+    """,
+    _SENT_AGAIN,
+)
+"""Free lanes that are due and were not sent."""
+
+_RANK = "coalesce(priority, '-1'::smallint)"
+_TIMES = "least(dispatches, 12)"
+
+_LOTS = f"""
+    lot (realm, queue, rank, times) AS (
+        (SELECT realm, queue, {_RANK}, {_TIMES} FROM {{s}}.work
+         WHERE realm = %(realm)s AND queue > %(after)s AND worker IS NULL AND sent IS NOT NULL
+         ORDER BY realm, queue, {_RANK}, {_TIMES} LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM lot, LATERAL (
+            SELECT realm, queue, {_RANK}, {_TIMES} FROM {{s}}.work
+            WHERE realm = %(realm)s AND worker IS NULL AND sent IS NOT NULL
+              AND (queue, {_RANK}, {_TIMES}) > (lot.queue, lot.rank, lot.times)
+            ORDER BY queue, {_RANK}, {_TIMES} LIMIT 1
+        ) AS next
+    ), page AS MATERIALIZED (SELECT * FROM lot LIMIT %(lots)s)
+"""
+"""The lots of sent lanes after a queue, a page of them: each of one queue, one priority, and sent as often."""
+
+_IN_LOT = f"realm = page.realm AND queue = page.queue AND {_RANK} = page.rank AND {_TIMES} = page.times"
+
+SEND_LOST = Chore(
+    "be sent again",
+    f"""
+    WITH RECURSIVE {_LOTS}
+    SELECT w.saga_id, w.lane
+    FROM page JOIN {{s}}.probe AS p ON p.realm = page.realm AND p.queue = page.queue,
+         (VALUES (true), (false)) AS clock (stands),
+         LATERAL (
+            SELECT saga_id, lane FROM {{s}}.work
+            WHERE {_IN_LOT} AND worker IS NULL
+              AND sent >= CASE WHEN clock.stands THEN '-infinity' ELSE {_NOW} END
+              AND sent < CASE WHEN NOT clock.stands THEN 'infinity'
+                              WHEN p.through <= {_NOW} THEN least(p.through, {_NOW} - interval '0.25 s' * 2 ^ page.times)
+                              ELSE '-infinity' END
+              AND saga_id <> ALL (%(aside)s::uuid[])
+            ORDER BY sent LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+         ) AS w
+    LIMIT %(limit)s
+    """,
+    _SENT_AGAIN,
+)
+"""What was sent before a ping that came through and is still unclaimed: its message is lost.
+
+A worker may hold a message it has prefetched, so each further sending waits twice as long, from half a second on. What
+was sent in the future, by a clock that has stepped back since, is old.
+"""
 
 _DEADLINE = """
-    e.at + make_interval(secs => CASE WHEN jsonb_typeof(e.data -> 'timeout') = 'number'
-                                      THEN least(greatest((e.data -> 'timeout')::numeric, 0), 1e9)::float8 ELSE 300 END)
+    least(e.at, '9999-12-31') + make_interval(secs => CASE WHEN jsonb_typeof(e.data -> 'timeout') = 'number'
+        THEN least(greatest((e.data -> 'timeout')::numeric, 0), 1e9)::float8 ELSE 300 END)
 """
 """When an attempt is over. A damaged timeout may be any JSON, and must not make the statement fail for all."""
 
@@ -60,17 +169,13 @@ _LAST = f"""
 
 
 def _give_back(kind: str, which: str) -> str:
-    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows.
-
-    A lane that went on inline is at another step than its row says, which is that of its claim.
-    """
+    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows."""
     return f"""
-        WITH gone AS (
+        , gone AS (
             SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
                    (SELECT max(seq) FROM {{s}}.log WHERE saga_id = w.saga_id) + 1 AS seq
-            FROM {{s}}.work AS w, LATERAL ({_LAST}) AS open
+            FROM picked JOIN {{s}}.work AS w USING (saga_id, lane), LATERAL ({_LAST}) AS open
             WHERE w.worker IS NOT NULL AND {which}
-            LIMIT %(limit)s
         ), won AS (
             INSERT INTO {{s}}.log ({ENTRY})
             SELECT saga_id, seq, '{kind}', lane, step, attempt,
@@ -80,69 +185,130 @@ def _give_back(kind: str, which: str) -> str:
             RETURNING saga_id, lane, worker, step, data
         )
         UPDATE {{s}}.work AS w
-        SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo', attempt = NULL, due_at = clock_timestamp(),
-            sent = clock_timestamp(), dispatches = 1
+        SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo', attempt = NULL, problem = NULL,
+            due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1
         FROM won WHERE w.saga_id = won.saga_id AND w.lane = won.lane AND w.worker = won.worker
         RETURNING w.saga_id, w.lane, w.queue, w.priority
     """
 
 
-_TIME_OUT = _give_back("attempt_timed_out", "w.due_at <= clock_timestamp() AND open.deadline <= clock_timestamp()")
-_LOSE = _give_back("attempt_lost", "w.worker = ANY(%(workers)s)")
-_FREE_UNRUN = _give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY(%(tokens)s)")
+_TO_LOOK_AT = f"""
+    SELECT w.saga_id, w.lane
+    FROM unnest(%(realms)s::text[]) AS scope (realm), LATERAL (
+        SELECT saga_id, lane FROM {{s}}.work
+        WHERE realm = scope.realm AND worker IS NOT NULL AND due_at <= {_NOW} AND saga_id <> ALL (%(aside)s::uuid[])
+        ORDER BY due_at LIMIT %(limit)s
+    ) AS w
+"""
+
+TIME_OUT = Chore("be ended", _TO_LOOK_AT, _give_back("attempt_timed_out", "open.deadline <= clock_timestamp()"))
+"""Attempts past their deadline."""
+
+LOSE = Chore(
+    "be given back",
+    f"""
+    SELECT saga_id, lane FROM {{s}}.work
+    WHERE worker = ANY (%(workers)s) AND realm = ANY (%(realms)s) AND (problem IS NULL OR due_at <= {_NOW})
+      AND saga_id <> ALL (%(aside)s::uuid[])
+    LIMIT %(limit)s
+    """,
+    _give_back("attempt_lost", "w.worker = ANY (%(workers)s)"),
+)
+"""Attempts of workers that are gone."""
+
+WATCH_ON = Chore(
+    "be watched",
+    _TO_LOOK_AT,
+    f"""
+    UPDATE {{s}}.work AS w
+    SET due_at = greatest(clock_timestamp() + interval '1 s', least(
+        (SELECT open.deadline FROM ({_LAST}) AS open),
+        clock_timestamp() + make_interval(secs => least(greatest(w.watch, 0), 1e9))))
+    FROM picked WHERE w.saga_id = picked.saga_id AND w.lane = picked.lane AND w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
+    RETURNING w.saga_id, w.lane, w.queue, w.priority
+    """,
+)
+"""The next look at claimed lanes whose attempt is not over.
+
+It is the attempt's deadline, or sooner if a step that may follow inline has a shorter timeout.
+"""
+
+_FREE_UNRUN = f"""
+    WITH picked AS MATERIALIZED (
+        SELECT saga_id, lane FROM {{s}}.work WHERE worker = %(worker)s AND token = ANY (%(tokens)s) LIMIT 100
+    ) {_give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY (%(tokens)s)")}
+"""
 
 
-def time_out(link: Link, limit: int) -> list[Dispatch]:
-    """End the attempts that are past their deadline."""
-    return _dispatches(link.run(_TIME_OUT, {"limit": limit}))
+def do(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[Dispatch]:
+    """Do a chore to all lanes it picks; returns the messages to send."""
+    return _dispatches(link.run(f"WITH picked AS MATERIALIZED ({chore.pick}) {chore.act}", params))
 
 
-def lose(link: Link, workers: Sequence[int], limit: int) -> list[Dispatch]:
-    """End the attempts of workers that are gone."""
-    return _dispatches(link.run(_LOSE, {"workers": list(workers), "limit": limit}))
+def pick(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[tuple[UUID, str]]:
+    """The lanes a chore is to be done to."""
+    return [(row[0], row[1]) for row in link.run(chore.pick, params)]
+
+
+def do_one(link: Link, chore: Chore, params: Mapping[str, Any], saga_id: UUID, lane: str) -> list[Dispatch]:
+    """Do a chore to one lane."""
+    picked = "SELECT %(saga)s::uuid AS saga_id, %(lane)s::text AS lane"
+    rows = link.run(f"WITH picked AS MATERIALIZED ({picked}) {chore.act}", {**params, "saga": saga_id, "lane": lane})
+    return _dispatches(rows)
+
+
+def put_off(link: Link, saga_id: UUID, lane: str, problem: str) -> None:
+    """Note why nothing can be done to a lane, and look at it again in five minutes."""
+    link.run(
+        """
+        UPDATE {s}.work SET problem = %(problem)s, due_at = clock_timestamp() + interval '5 min',
+            sent = CASE WHEN worker IS NOT NULL THEN sent END
+        WHERE saga_id = %(saga)s AND lane = %(lane)s
+        """,
+        {"saga": saga_id, "lane": lane, "problem": problem},
+    )
 
 
 def free_unrun(link: Link, worker: int, tokens: Sequence[UUID]) -> list[Dispatch]:
     """Give back claims of this worker that nothing in it runs: their commit's reply was lost."""
-    return _dispatches(link.run(_FREE_UNRUN, {"worker": worker, "tokens": list(tokens), "limit": 100}))
+    return _dispatches(link.run(_FREE_UNRUN, {"worker": worker, "tokens": list(tokens)}))
 
 
-_WATCH_ON = f"""
-    UPDATE {{s}}.work AS w
-    SET due_at = greatest(clock_timestamp() + interval '1 s', least(
-        (SELECT open.deadline FROM ({_LAST}) AS open), clock_timestamp() + make_interval(secs => w.watch)))
-    WHERE w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
-    RETURNING w.saga_id
-"""
+def _dispatches(rows: list[Row]) -> list[Dispatch]:
+    return [Dispatch(*row) for row in rows]
 
 
-def watch_on(link: Link) -> int:
-    """Set the next look at claimed lanes whose attempt is not over; returns how many.
-
-    It is the attempt's deadline, or sooner if a step that may follow inline has a shorter timeout.
-    """
-    return len(link.run(_WATCH_ON, {}))
+# --- who is gone ------------------------------------------------------------------------------------------------------
 
 
-def absent_workers(link: Link, lock_class: int) -> list[int]:
-    """The workers that hold lanes but neither hold nor await their liveness lock."""
+def absent_workers(link: Link, lock_class: int, realms: Sequence[str]) -> list[int]:
+    """The workers that hold lanes but neither hold nor await their liveness lock, in a role that may write."""
     rows = link.run(
-        """
-        SELECT DISTINCT worker FROM {s}.work WHERE worker IS NOT NULL
+        f"""
+        WITH RECURSIVE holder (worker) AS (
+            (SELECT worker FROM {{s}}.work WHERE worker IS NOT NULL ORDER BY worker LIMIT 1)
+            UNION ALL
+            SELECT next.worker FROM holder, LATERAL (
+                SELECT worker FROM {{s}}.work WHERE worker > holder.worker ORDER BY worker LIMIT 1
+            ) AS next
+        )
+        SELECT worker FROM holder
+        WHERE EXISTS (SELECT FROM {{s}}.work AS w WHERE w.worker = holder.worker AND w.realm = ANY (%(realms)s))
         EXCEPT
-        SELECT objid::integer FROM pg_locks
-        WHERE locktype = 'advisory' AND classid = %(lock_class)s::oid AND objsubid = 2
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        {ALIVE}
         """,
-        {"lock_class": lock_class},
+        {"lock_class": lock_class, "realms": list(realms)},
     )
     return [row[0] for row in rows]
 
 
 def server_age(link: Link) -> float:
-    """Seconds since the database server started."""
+    """Seconds since the database server started; a clock that has stepped back to before that leaves it old."""
     rows = link.run("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8", {})
-    return float(rows[0][0])
+    return float(rows[0][0]) if rows[0][0] >= 0 else math.inf
+
+
+# --- pings ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,73 +317,117 @@ class Ping:
 
     Attributes:
         number: when it was sent, in microseconds since 1970 by the database's clock.
+        realm: whose work it follows.
     """
 
     queue: str
     number: int
     priority: int | None
+    realm: str = ""
 
 
-def next_pings(link: Link) -> list[Ping]:
-    """The queues with work sent but unclaimed for a while and no ping on its way (or one overdue), each with a new number."""
+def next_pings(link: Link, realm: str, after: str, lots: int) -> tuple[list[Ping], str]:
+    """The queues with work sent but unclaimed for a while and no ping on its way (or one overdue), each with a new number.
+
+    Args:
+        after: where to begin among the queues.
+        lots: how many lots of work to look at.
+
+    Returns:
+        the pings, and the queue after which to go on; empty when that was all.
+    """
     rows = link.run(
-        """
-        WITH waiting AS (
-            SELECT queue, min(coalesce(priority, 0)) AS priority, bool_or(priority IS NOT NULL) AS ranked
-            FROM {s}.work
-            WHERE worker IS NULL AND sent <= clock_timestamp() - interval '0.3 s'
+        f"""
+        WITH RECURSIVE {_LOTS}, waiting AS MATERIALIZED (
+            SELECT queue, min(rank) FILTER (WHERE rank >= 0) AS lowest, min(rank) < 0 AS unranked FROM page, LATERAL (
+                (SELECT sent FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL ORDER BY sent LIMIT 1)
+                UNION ALL
+                (SELECT sent FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL ORDER BY sent DESC LIMIT 1)
+            ) AS w
+            WHERE sent <= {_NOW} - interval '0.3 s' OR sent > {_NOW}
             GROUP BY queue
         ), numbered AS (
-            INSERT INTO {s}.ping AS p (queue, number, sent_at, tries)
-            SELECT queue, 1, clock_timestamp(), 0 FROM waiting
-            ON CONFLICT (queue) DO UPDATE
-            SET number = p.number + 1, sent_at = clock_timestamp(),
-                tries = CASE WHEN p.through >= p.sent_at THEN 0 ELSE least(p.tries + 1, 6) END
-            WHERE p.through >= p.sent_at OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ p.tries)
+            INSERT INTO {{s}}.probe AS p (realm, queue, sent_at, tries)
+            SELECT %(realm)s, queue, clock_timestamp(), 0 FROM waiting
+            ON CONFLICT (realm, queue) DO UPDATE
+            SET sent_at = clock_timestamp(), through = CASE WHEN p.through <= clock_timestamp() THEN p.through END,
+                tries = CASE WHEN p.through >= p.sent_at THEN 0 ELSE least(p.tries, 5) + 1 END
+            WHERE p.through >= p.sent_at OR p.sent_at > clock_timestamp()
+               OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ least(p.tries, 6))
             RETURNING p.queue, (extract(epoch FROM p.sent_at) * 1000000)::bigint AS number
-        )
-        SELECT numbered.queue, numbered.number, CASE WHEN waiting.ranked THEN waiting.priority END
-        FROM numbered JOIN waiting USING (queue)
+        ), seen AS (SELECT count(*) AS lots, max(queue) AS last FROM page)
+        SELECT numbered.queue, numbered.number, CASE WHEN unranked AND lowest IS NOT NULL THEN 0 ELSE lowest END,
+               CASE WHEN seen.lots = %(lots)s THEN seen.last ELSE '' END
+        FROM seen LEFT JOIN (numbered JOIN waiting USING (queue)) ON true
         """,
-        {},
+        {"realm": realm, "after": after, "lots": lots},
     )
-    return [Ping(*row) for row in rows]
+    return [Ping(row[0], row[1], row[2], realm) for row in rows if row[0] is not None], rows[0][3]
 
 
-def see_ping(link: Link, queue: str, number: int) -> None:
+def see_ping(link: Link, realm: str, queue: str, number: int) -> None:
     """Note that a ping came through, be it the outstanding one or one before: all that was sent before it had its turn."""
     link.run(
         """
-        UPDATE {s}.ping SET through = greatest(through, to_timestamp(0) + %(number)s::bigint * interval '1 microsecond')
-        WHERE queue = %(queue)s
+        UPDATE {s}.probe SET through = greatest(through, to_timestamp(0) + %(number)s::bigint * interval '1 microsecond')
+        WHERE realm = %(realm)s AND queue = %(queue)s
           AND to_timestamp(0) + %(number)s::bigint * interval '1 microsecond' <= sent_at
         """,
-        {"queue": queue, "number": number},
+        {"realm": realm, "queue": queue, "number": number},
     )
 
 
-def mark_lost_sent(link: Link, limit: int) -> list[Dispatch]:
-    """Mark again as sent what was sent before a ping that came through and is still unclaimed: its message is lost.
+# --- how it stands ----------------------------------------------------------------------------------------------------
 
-    A worker may hold a message it has prefetched, so each further sending waits twice as long, from half a second on.
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """How the work of one realm stands. Times are seconds, by the database's clock.
+
+    Attributes:
+        name: empty: anybody's.
+        waited: how long the lane has waited that was due, or sent, first and is still unclaimed; ``None`` if none is.
+        claimed: some of its lanes are claimed.
+        unseen: since its relay last noted a look, which it does every ten seconds; ``None`` if it never did.
     """
-    return _dispatches(
-        link.run(
-            """
-            UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = w.dispatches + 1
-            FROM (
-                SELECT w.saga_id, w.lane FROM {s}.work AS w JOIN {s}.ping AS p USING (queue)
-                WHERE w.worker IS NULL AND w.due_at <= clock_timestamp() AND w.sent < p.through
-                  AND w.sent < clock_timestamp() - interval '0.25 s' * 2 ^ least(w.dispatches, 12)
-                ORDER BY w.sent LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
-            ) AS lost
-            WHERE w.saga_id = lost.saga_id AND w.lane = lost.lane
-            RETURNING w.saga_id, w.lane, w.queue, w.priority
-            """,
-            {"limit": limit},
+
+    name: str
+    waited: float | None
+    claimed: bool
+    unseen: float | None
+
+
+def read_realms(link: Link) -> list[Realm]:
+    """The realms that have work, each with how long it waits, and for how long no relay of it was seen."""
+    free, claimed = "worker IS NULL", "worker IS NOT NULL"
+    names: set[str] = set()
+    for where in (f"{free} AND sent IS NULL", f"{free} AND sent IS NOT NULL", claimed):
+        first = f"(SELECT realm FROM {{s}}.work WHERE {where} {{after}} ORDER BY realm LIMIT 1)"
+        statement = (
+            f"WITH RECURSIVE one (realm) AS ({first.replace('{after}', '')} UNION ALL "
+            f"SELECT next.realm FROM one, LATERAL {first.replace('{after}', 'AND realm > one.realm')} AS next) SELECT realm FROM one"
         )
+        names |= {row[0] for row in link.run(statement, {})}
+    return [_read_realm(link, name) for name in sorted(names)]
+
+
+def _read_realm(link: Link, name: str) -> Realm:
+    unsent = f"SELECT {DUE_SINCE} AS since FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NULL AND sent IS NULL"
+    (row,) = link.run(
+        f"""
+        WITH RECURSIVE {_LOTS}, waiting AS (
+            ({unsent} ORDER BY due_at LIMIT 1)
+            UNION ALL
+            ({unsent} AND due_at >= '{AT_ONCE_BEFORE}' ORDER BY due_at LIMIT 1)
+            UNION ALL
+            SELECT since FROM page, LATERAL (
+                SELECT sent AS since FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL
+                ORDER BY sent LIMIT 1) AS w
+        )
+        SELECT (SELECT extract(epoch FROM max(clock_timestamp() - since))::float8 FROM waiting WHERE since <= {_NOW}),
+               EXISTS (SELECT FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NOT NULL),
+               (SELECT extract(epoch FROM clock_timestamp() - looked_at)::float8 FROM {{s}}.relay WHERE realm = %(realm)s)
+        """,
+        {"realm": name, "after": "", "lots": 1000},
     )
-
-
-def _dispatches(rows: list[Row]) -> list[Dispatch]:
-    return [Dispatch(*row) for row in rows]
+    return Realm(name, *row)

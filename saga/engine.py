@@ -17,7 +17,8 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
+from psycopg import errors as pg
+from sqlalchemy import exc as sa_errors
 
 from saga import log, signals
 from saga.catalog import Catalog
@@ -48,8 +49,25 @@ from saga.work import Changes, Dispatch
 
 logger = logging.getLogger("saga")
 
-Unreachable = (psycopg.Error, DBAPIError, DatabaseNotReady)
-"""What it means for the database not to answer, or not in time: whatever was under way may have been committed."""
+Unreachable = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    pg.InsufficientPrivilege,
+    pg.UndefinedTable,
+    pg.UndefinedColumn,
+    pg.InvalidSchemaName,
+    sa_errors.OperationalError,
+    sa_errors.InterfaceError,
+    sa_errors.InternalError,
+    sa_errors.ProgrammingError,
+    DatabaseNotReady,
+)
+"""What it means for the database not to answer, not in time, or not yet: whatever was under way may have been committed.
+
+Not among them is what comes again for the same rows and values, however often they are tried: ``DataError``,
+``IntegrityError``.
+"""
 
 _REFUSED = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction)
 """The statement was refused: nothing of it is committed, and it is no use to try it again."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from saga.database import Link
-from saga.work import Dispatch
+from saga.work import AT_ONCE, Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,17 @@ def lock_class(schema: str) -> int:
     return zlib.crc32(f"pgsaga.{schema}".encode()) & 0x7FFF_FFFF
 
 
-ALIVE = """
-    SELECT objid::integer FROM pg_locks
+_WRITES = "has_column_privilege({role}, '{{s}}.work', 'worker', 'UPDATE')"
+
+ALIVE = f"""
+    SELECT held.objid::integer FROM pg_locks AS held, pg_stat_get_activity(held.pid) AS session
     WHERE locktype = 'advisory' AND classid = %(lock_class)s::oid AND objsubid = 2
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND ({_WRITES.format(role="session.usesysid")}
+           OR EXISTS (SELECT FROM pg_roles AS role
+                      WHERE pg_has_role(session.usesysid, role.oid, 'MEMBER') AND {_WRITES.format(role="role.oid")}))
 """
+"""The workers that hold or await their liveness lock, in a role that may write or become one that may: anybody can lock."""
 
 _COLUMNS = "realm, node, host, pid, version, relays, queues, fingerprints"
 
@@ -145,10 +151,10 @@ def hand_on(link: Link, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]
 def offer_parked(link: Link, about: About, limit: int) -> list[Dispatch]:
     """Offer at once what is parked for want of a definition that this process has."""
     rows = link.run(
-        """
-        UPDATE {s}.work AS w SET due_at = clock_timestamp(), sent = clock_timestamp(), dispatches = 1, problem = NULL
+        f"""
+        UPDATE {{s}}.work AS w SET due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1, problem = NULL
         FROM (
-            SELECT saga_id, lane FROM {s}.work
+            SELECT saga_id, lane FROM {{s}}.work
             WHERE unknown AND problem IS NOT NULL AND fingerprint = ANY(%(fingerprints)s)
               AND worker IS NULL AND realm IN ('', %(realm)s) AND queue = ANY(%(queues)s)
             LIMIT %(limit)s FOR UPDATE SKIP LOCKED

@@ -92,12 +92,21 @@ class Liveness:
 
     def _begin(self) -> int:
         connection = self._connect()
-        row = connection.execute(f"SELECT nextval('{self._schema}.worker_id')".encode()).fetchone()
-        assert row is not None
-        self._hold(connection, row[0])
-        self._watcher = threading.Thread(target=self._watch, args=(row[0],), name="saga-liveness", daemon=True)
+        worker = self._take_number(connection)
+        self._connection, self.sessions = connection, 1
+        self._watcher = threading.Thread(target=self._watch, args=(worker,), name="saga-liveness", daemon=True)
         self._watcher.start()
-        return row[0]
+        return worker
+
+    def _take_number(self, connection: psycopg.Connection[tuple[int]]) -> int:
+        """The next number whose lock is free: anyone who can connect may have taken that of another."""
+        while True:
+            row = connection.execute(f"SELECT nextval('{self._schema}.worker_id')".encode()).fetchone()
+            assert row is not None
+            taken = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (lock_class(self._schema), row[0]))
+            if taken.fetchone() == (True,):
+                return row[0]
+            logger.warning("worker number %d: its lock is taken; the next one is tried", row[0])
 
     def _connect(self) -> psycopg.Connection[tuple[int]]:
         return psycopg.connect(

@@ -61,6 +61,12 @@ class Header:
 HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_at, updated_at, finished_at, realm"
 
 
+def read_identity(link: Link) -> UUID | None:
+    """The id of this log, of all that may share a broker."""
+    rows = link.run("SELECT log_id FROM {s}.identity", {})
+    return rows[0][0] if rows else None
+
+
 def register(link: Link, outline: Outline) -> None:
     """Store a definition, once, as the next version under its name."""
     link.run(

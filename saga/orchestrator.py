@@ -14,6 +14,7 @@ from uuid import UUID
 from celery import Celery
 
 from saga import due, log
+from saga.border import Border, Identity
 from saga.caller import CallerConnection
 from saga.catalog import Catalog
 from saga.codec import clean_text
@@ -85,7 +86,7 @@ class Orchestrator:
         self._app = app
         setattr(app, _ATTRIBUTE, self)
         self._discovery.follow(app)
-        register_tasks(app, self._process_worker, self._see_ping)
+        register_tasks(app, self._process_worker, self._see_ping, lambda *message: self._border.admits(*message))
         self._hooks = WorkerHooks(app, self._shutdown, self._start_worker, self._stop_worker)
 
     def register(self, saga: Saga) -> Saga:
@@ -162,7 +163,15 @@ class Orchestrator:
     @cached_property
     def publisher(self) -> Publisher:
         """What sends messages."""
-        return Publisher(self.app, self.settings.publish_timeout)
+        return Publisher(self.app, self.settings.publish_timeout, self._identity.stamp)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(self.database)
+
+    @cached_property
+    def _border(self) -> Border:
+        return Border(self.app, self.database.realm, self._identity.log_id, self.publisher.publish)
 
     @cached_property
     def _starter(self) -> Starter:
@@ -369,9 +378,9 @@ class Orchestrator:
             worker.stop()
             self.publisher.flush()
 
-    def _see_ping(self, queue: str, number: int) -> None:
+    def _see_ping(self, queue: str, number: int, realm: str | None = None) -> None:
         with self.database.link() as link:
-            due.see_ping(link, queue, number)
+            due.see_ping(link, self.database.realm if realm is None else realm, queue, number)
 
 
 def _statuses(status: Any) -> list[str]:

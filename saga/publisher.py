@@ -12,7 +12,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,8 @@ logger = logging.getLogger("saga")
 
 RUN = "saga.run"
 PING = "saga.ping"
+LOG, REALM, QUEUE, HOPS = "saga_log", "saga_realm", "saga_queue", "saga_hops"
+"""The headers that say whose a message is: the log's id, the realm, the queue it was sent to, how often it was offered on."""
 _CAPACITY = 10_000
 _LINGER = 0.015
 _FEW = 3
@@ -52,22 +55,38 @@ class Rhythm:
         return len(self._came) == _FEW and now - self._came[0] < _LINGER
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A message of others that came here, to be sent again as it is."""
+
+    task: str
+    args: list[Any]
+    queue: str
+    priority: int | None
+    headers: Mapping[str, Any]
+
+
+Message = Dispatch | Ping | Foreign
+
+
 class Publisher:
     """The messages of one process, on their way to the broker.
 
     Args:
         timeout: seconds after which a message that could not be sent is left to the relay.
+        stamp: the headers that say whose the messages are.
     """
 
-    def __init__(self, app: Celery, timeout: float) -> None:
+    def __init__(self, app: Celery, timeout: float, stamp: Callable[[], Mapping[str, Any]] = dict) -> None:
         self._app = app
         self._timeout = timeout
+        self._stamp = stamp
         self._lock = threading.Lock()
         self._pid: int | None = None
-        self._queue: queue.Queue[tuple[float, Dispatch | Ping]] = queue.Queue(_CAPACITY)
+        self._queue: queue.Queue[tuple[float, Message]] = queue.Queue(_CAPACITY)
         self._failing = False
 
-    def publish(self, messages: Sequence[Dispatch | Ping]) -> None:
+    def publish(self, messages: Sequence[Message]) -> None:
         """Hand messages over; returns at once."""
         if not messages:
             return
@@ -103,7 +122,7 @@ class Publisher:
             atexit.register(self.flush)
             self._pid = os.getpid()
 
-    def _send_all(self, messages: queue.Queue[tuple[float, Dispatch | Ping]]) -> None:
+    def _send_all(self, messages: queue.Queue[tuple[float, Message]]) -> None:
         rhythm = Rhythm()
         while True:
             waiting = [messages.get()]
@@ -122,12 +141,12 @@ class Publisher:
                 self._done(messages, waiting)
 
     @staticmethod
-    def _done(messages: queue.Queue[tuple[float, Dispatch | Ping]], sent: list[tuple[float, Dispatch | Ping]]) -> None:
+    def _done(messages: queue.Queue[tuple[float, Message]], sent: list[tuple[float, Message]]) -> None:
         for _ in sent:
             messages.task_done()
         sent.clear()
 
-    def _send_in_time(self, producer: Any, waiting: Sequence[tuple[float, Dispatch | Ping]]) -> None:
+    def _send_in_time(self, producer: Any, waiting: Sequence[tuple[float, Message]]) -> None:
         now = time.monotonic()
         fresh = [message for expires, message in waiting if now <= expires]
         sends = [
@@ -135,6 +154,7 @@ class Publisher:
             for batch in batches([m for m in fresh if isinstance(m, Dispatch)])
         ]
         sends += [partial(self._send_ping, producer, message) for message in fresh if isinstance(message, Ping)]
+        sends += [partial(self._send_on, producer, message) for message in fresh if isinstance(message, Foreign)]
         for send in sends:
             try:
                 send()
@@ -149,16 +169,23 @@ class Publisher:
     def _send_lanes(self, producer: Any, batch: Sequence[Dispatch]) -> None:
         lanes = [[str(message.saga_id), message.lane] for message in batch]
         reach("publish.before_send")
-        self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority)
+        self._send(producer, RUN, [lanes], batch[0].queue, batch[0].priority, self._stamp())
         reach("publish.after_send")
 
     def _send_ping(self, producer: Any, ping: Ping) -> None:
         # Uncached: after a broker was flushed, a publisher that believes the queue is declared drops silently.
         self._app.amqp.queues[ping.queue](producer.channel).declare()
-        self._send(producer, PING, [ping.queue, ping.number], ping.queue, ping.priority)
+        stamp = {**self._stamp(), REALM: ping.realm}
+        self._send(producer, PING, [ping.queue, ping.number], ping.queue, ping.priority, stamp)
 
-    def _send(self, producer: Any, task: str, args: list[Any], queue_name: str, priority: int | None) -> None:
+    def _send_on(self, producer: Any, message: Foreign) -> None:
+        self._send(producer, message.task, message.args, message.queue, message.priority, message.headers)
+
+    def _send(
+        self, producer: Any, task: str, args: list[Any], queue_name: str, priority: int | None, stamp: Mapping[str, Any]
+    ) -> None:
         options: dict[str, Any] = {} if priority is None else {"priority": priority}
+        options["headers"] = {QUEUE: queue_name, **stamp}
         # As the app's own messages are, so that they are accepted wherever those are, and signed if those are.
         options["serializer"] = self._app.conf.task_serializer
         self._app.send_task(
@@ -212,14 +239,12 @@ def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
     return found
 
 
-def _gather(
-    messages: queue.Queue[tuple[float, Dispatch | Ping]], rhythm: Rhythm
-) -> list[tuple[float, Dispatch | Ping]]:
+def _gather(messages: queue.Queue[tuple[float, Message]], rhythm: Rhythm) -> list[tuple[float, Message]]:
     """What is there, together with what comes in the next instants.
 
     So a message goes out at once as long as they come one by one, and several share one when they come faster.
     """
-    found: list[tuple[float, Dispatch | Ping]] = []
+    found: list[tuple[float, Message]] = []
     time.sleep(_LINGER)
     while len(found) < _GATHERED:
         try:

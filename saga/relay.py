@@ -1,7 +1,9 @@
 """The relay: finds work that is due, overdue, orphaned or lost on its way, and sends it.
 
 It decides nothing: it appends facts, frees rows and sends messages; whoever claims a lane next decides. Any number may
-run, one looks at a time: each look takes a transaction's advisory lock, so that none can be the relay and be stuck.
+run, one of each realm looks at a time: every transaction of a look takes the lock of its realm's row in ``relay``, so
+that none can be the relay and be stuck. What is gone and what is overdue comes first; then what is due, then what was
+lost on its way.
 """
 
 from __future__ import annotations
@@ -9,17 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
 
-from psycopg import errors as pg
+import psycopg
 
 from saga import due, fleet
-from saga.crashpoints import reach
+from saga.chores import Chores, NotMyTurn
 from saga.database import Database, Link, complaint
-from saga.due import Ping
+from saga.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON, Ping
 from saga.engine import Unreachable
-from saga.errors import first_line
 from saga.fleet import lock_class
 from saga.work import Dispatch
 
@@ -30,10 +30,15 @@ _TWO_LOOKS = 0.45
 _BURY_EVERY = 10.0
 _BURIED = 1000
 """Rows of dead workers that are taken out at a time."""
+_LONGEST_LOOK = 2.0
+"""Seconds after which a look that still finds something ends, for the next to begin with what is gone."""
+_NOBODYS_EVERY = 10
+_LOTS = 500
+"""How many lots of sent work a look goes through: what is of one queue, one priority, and sent as often."""
 
 
 class Relay:
-    """One process's share in the relay.
+    """One process's share in the relay of its realm.
 
     Args:
         publish: sends messages, without waiting for the broker.
@@ -52,15 +57,16 @@ class Relay:
         grace: float = 10.0,
     ) -> None:
         self._database = database
-        self._publish = publish
+        self._chores = Chores(database, publish, batch)
         self._interval = interval
-        self._batch = batch
         self._grace = grace
-        self._key = zlib.crc32(f"pgsaga.relay.{database.schema}".encode())
+        self._after = dict.fromkeys(self._chores.realms, "")
         self._suspects: dict[int, float] = {}
         self._quiet_until = 0.0
         self._failing = False
         self._next_burial = 0.0
+        self._more = False
+        self._rounds = 0
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""
@@ -69,7 +75,7 @@ class Relay:
             while True:
                 # Who was the relay looks again first; the others stand by in case it does not.
                 pause = self._interval if self._tick_safely() else self._interval * 2
-                if stopping.wait(pause):
+                if stopping.wait(0 if self._more else pause):
                     return
 
     def _tick_safely(self) -> bool:
@@ -82,6 +88,7 @@ class Relay:
 
     def tick(self) -> bool:
         """One look; whether it was this process's turn."""
+        self._more = False
         try:
             mine = self._look()
         except Unreachable as error:
@@ -97,64 +104,64 @@ class Relay:
         return mine
 
     def _look(self) -> bool:
-        while True:
-            messages = self._transact(self._find_due)
-            if messages is None:
-                return False
-            # One entry ends one attempt of a saga; its other branches take another round.
-            if not self._end_gone() and len(messages) < self._batch:
-                return True
-
-    def _end_gone(self) -> bool:
-        """Whether attempts were ended that are overdue or lost."""
+        until = time.monotonic() + _LONGEST_LOOK
         try:
-            return bool(self._transact(self._find_gone))
-        except (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected) as error:
-            # Somebody stands in the middle of an append; what is due is sent all the same.
-            logger.warning("an attempt that is over could not be ended yet: %s", first_line(error))
-            return False
+            while more := self._round():
+                if time.monotonic() > until:
+                    break
+            self._bury()
+        except NotMyTurn:
+            self._suspects.clear()
+            return self._chores.enrol() and self._look()
+        self._more = more
+        return True
 
-    def _transact(self, find: Callable[[Link], list[Dispatch | Ping]]) -> list[Dispatch | Ping] | None:
-        """One transaction as the relay; what it marked as sent is sent only after its commit, when it can be claimed."""
-        with self._database.link() as link, link.connection.transaction():
-            if not due.become_relay(link, self._key):
-                self._suspects.clear()
-                return None
-            messages = find(link)
-            reach("relay.before_commit", link.connection)
-        reach("relay.after_commit")
-        self._publish(messages)
-        return messages
+    def _round(self) -> bool:
+        """All chores once; whether there may be more to do."""
+        do, batch = self._chores.do, self._chores.batch
+        gone = self._gone_workers()
+        # One entry ends one attempt of a saga; its other branches take another round.
+        ended = (do(LOSE, workers=gone) if gone else 0) + do(TIME_OUT)
+        handled = [do(WATCH_ON), do(SEND_DUE), *map(self._find_lost, self._realms_now())]
+        return ended > 0 or max(handled) >= batch
 
-    def _find_due(self, link: Link) -> list[Dispatch | Ping]:
-        messages: list[Dispatch | Ping] = []
-        messages += due.mark_due_sent(link, self._batch)
-        messages += due.mark_lost_sent(link, self._batch)
-        messages += due.next_pings(link)
-        return messages
+    def _realms_now(self) -> list[str]:
+        """What was sent of nobody's is from before there were realms: it can wait for a moment."""
+        self._rounds += 1
+        return self._chores.realms if self._rounds % _NOBODYS_EVERY == 1 else [self._database.realm]
 
-    def _find_gone(self, link: Link) -> list[Dispatch | Ping]:
-        gone = self._gone_workers(link)
-        self._bury(link)
-        messages: list[Dispatch | Ping] = []
-        messages += due.lose(link, gone, self._batch) if gone else []
-        messages += due.time_out(link, self._batch)
-        due.watch_on(link)
-        return messages
-
-    def _bury(self, link: Link) -> None:
+    def _bury(self) -> None:
         """Take the rows of dead workers out of the table of workers, now and then."""
         now = time.monotonic()
-        if now < self._next_burial or now < self._quiet_until or due.server_age(link) < self._grace:
+        if now < self._next_burial or now < self._quiet_until:
             return
         self._next_burial = now + _BURY_EVERY
-        fleet.bury(link, _BURIED)
+        with self._chores.turn() as link:
+            if due.server_age(link) >= self._grace:
+                fleet.bury(link, _BURIED)
 
-    def _gone_workers(self, link: Link) -> list[int]:
+    def _find_lost(self, realm: str) -> int:
+        """Send again what was lost, and send the pings that tell what is; a page of the queues at each look."""
+        found = self._chores.do(SEND_LOST, realm=realm, after=self._after[realm], lots=_LOTS)
+
+        def pings(link: Link) -> list[Ping]:
+            sent, self._after[realm] = due.next_pings(link, realm, self._after[realm], _LOTS)
+            return sent
+
+        self._chores.transact(pings)
+        return found
+
+    def _gone_workers(self) -> list[int]:
         """Workers that were absent at two looks some time apart, outside any grace."""
-        absent = due.absent_workers(link, lock_class(self._database.schema))
+        absent: list[int] = []
+        age = 0.0
+        with self._chores.turn() as link:
+            absent = due.absent_workers(link, lock_class(self._database.schema), self._chores.realms)
+            age = due.server_age(link) if absent else 0.0
+            if not due.note_look(link, self._database.realm):
+                raise psycopg.Rollback
         now = time.monotonic()
-        if not absent or now < self._quiet_until or due.server_age(link) < self._grace:
+        if not absent or now < self._quiet_until or age < self._grace:
             self._suspects.clear()
             return []
         self._suspects = {worker: self._suspects.get(worker, now) for worker in absent}

@@ -174,7 +174,7 @@ work = Table(
     CheckConstraint("watch >= 0 AND watch <= 1e9", name="work_watch_bounded"),
     Index("work_due", "realm", "due_at", postgresql_where=text("worker IS NULL AND sent IS NULL")),
     Index("work_watch", "realm", "due_at", postgresql_where=text("worker IS NOT NULL")),
-    Index("work_worker", "worker", postgresql_where=text("worker IS NOT NULL")),
+    Index("work_worker", "worker", "realm", postgresql_where=text("worker IS NOT NULL")),
     # The relay goes from one lot to the next: of one queue, one priority, and sent as often.
     Index(
         "work_sent",

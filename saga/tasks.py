@@ -11,6 +11,7 @@ from uuid import UUID
 from celery import Celery, signals
 from celery.app.task import Task
 
+from saga.border import Stamp
 from saga.codec import clean_text
 from saga.database import complaint
 from saga.engine import Unreachable
@@ -31,8 +32,17 @@ _LATEST = 2**53
 """Microseconds since 1970, to the year 2255: as far as Postgres counts them exactly."""
 
 
-def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable[[str, int], None]) -> None:
+Admits = Callable[[str, Sequence[Any], Any], bool]
+
+
+def register_tasks(
+    app: Celery, worker: Callable[[], Worker], see_ping: Callable[..., None], admits: Admits = lambda *_: True
+) -> None:
     """Register the carrier of lanes and the carrier of pings.
+
+    Args:
+        see_ping: gets the queue and the number of a ping, and its realm where it says so.
+        admits: whether a message, by its task, arguments and request, is for this worker.
 
     A carrier acknowledges early, whatever the app says: the relay is the redelivery. Its time limits are its own, whatever
     the message says: a step's timeout is kept in the log.
@@ -46,16 +56,17 @@ def register_tasks(app: Celery, worker: Callable[[], Worker], see_ping: Callable
         try:
             if self.request.called_directly:
                 logger.error("%s is called by another task; only a message of its own is heard", RUN)
-            elif lanes := _read_lanes(args, kwargs):
+            elif (lanes := _read_lanes(args, kwargs)) and admits(RUN, args, self.request):
                 worker().executor.run(lanes, self.request)
         except Unreachable as error:
             logger.warning("the database does not answer (%s); the relay offers the work again", complaint(error))
 
-    @app.task(name=PING, **options)  # type: ignore[untyped-decorator]
-    def ping(*args: Any, **kwargs: Any) -> None:
+    @app.task(name=PING, bind=True, **options)  # type: ignore[untyped-decorator]
+    def ping(self: Task, /, *args: Any, **kwargs: Any) -> None:
         try:
-            if found := _read_ping(args, kwargs):
-                see_ping(*found)
+            if (found := _read_ping(args, kwargs)) and admits(PING, args, self.request):
+                realm = Stamp.of(self.request).realm
+                see_ping(*found, *([] if realm is None else [realm]))
         except Unreachable as error:
             logger.debug("a ping is not noted: %s", first_line(error))
 

@@ -98,7 +98,15 @@ class Changes:
 _PLACES = """AS r (
     saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
     wait float8, owned boolean, watch float8, sent boolean, token uuid"""
-_DUE = "coalesce(r.due, clock_timestamp() + make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE coalesce(r.wait, 0) END))"
+AT_ONCE = "clock_timestamp() - interval '876000 h'"
+AT_ONCE_BEFORE = "1980-01-01 UTC"
+"""What is due at once is due a century ago: still in order, and whatever the clock does next, by whoever's clock."""
+_WAIT = "make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE r.wait END)"
+_DUE = f"""CASE WHEN r.due IS NOT NULL THEN r.due WHEN NOT r.owned AND coalesce(r.wait, 0) = 0 THEN {AT_ONCE}
+                ELSE clock_timestamp() + {_WAIT} END"""
+DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
+    + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN interval '876000 h' ELSE interval '0' END"""
+"""When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
 _SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
 _WORKER = "CASE WHEN r.owned THEN %(worker)s::integer END"
 
@@ -289,9 +297,9 @@ class OpenLane:
 def read_lanes(link: Link, saga_id: UUID) -> list[OpenLane]:
     """The rows of one saga."""
     rows = link.run(
-        """
-        SELECT lane, step, undo, attempt, queue, due_at, sent, worker, problem
-        FROM {s}.work WHERE saga_id = %(saga)s ORDER BY lane
+        f"""
+        SELECT lane, step, undo, attempt, queue, {DUE_SINCE}, sent, worker, problem
+        FROM {{s}}.work WHERE saga_id = %(saga)s ORDER BY lane
         """,
         {"saga": saga_id},
     )

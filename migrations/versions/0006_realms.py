@@ -32,10 +32,11 @@ def upgrade() -> None:
     _relay(schema)
     _probe(schema)
     _bound(schema)
-    for name in ("work_due", "work_watch", "work_sent"):
+    for name in ("work_due", "work_watch", "work_worker", "work_sent"):
         op.drop_index(name, "work", schema=schema)
     _index("work_due", ["realm", "due_at"], _DUE)
     _index("work_watch", ["realm", "due_at"], _CLAIMED)
+    _index("work_worker", ["worker", "realm"], _CLAIMED)
     rank, times = sa.text("coalesce(priority, '-1'::smallint)"), sa.text("least(dispatches, 12)")
     _index("work_sent", ["realm", "queue", rank, times, "sent"], _SENT)
 
@@ -85,7 +86,7 @@ def _bound(schema: str) -> None:
 
 def downgrade() -> None:
     schema = context.config.attributes["schema"]
-    for name in ("work_due", "work_watch", "work_sent"):
+    for name in ("work_due", "work_watch", "work_worker", "work_sent"):
         op.drop_index(name, "work", schema=schema)
     for name in ("work_dispatches_bounded", "work_watch_bounded"):
         op.drop_constraint(name, "work", schema=schema)
@@ -95,4 +96,5 @@ def downgrade() -> None:
         op.drop_column(table, "realm", schema=schema)
     _index("work_due", ["due_at"], _DUE)
     _index("work_watch", ["due_at"], _CLAIMED)
+    _index("work_worker", ["worker"], _CLAIMED)
     _index("work_sent", ["queue", "sent"], _SENT)

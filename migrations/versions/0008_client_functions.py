@@ -141,7 +141,8 @@ BEGIN
         INSERT INTO {s}.work
             (saga_id, lane, step, attempt, undo, fingerprint, realm, queue, priority, due_at, sent, dispatches)
         SELECT new.id, p.lane, p.step, p.attempt, false, p.fingerprint, new.realm, p.queue, p.priority,
-               new.started_at + make_interval(secs => greatest(coalesce(p.wait, 0), 0)),
+               CASE WHEN p.wait > 0 THEN new.started_at + make_interval(secs => p.wait)
+                    ELSE clock_timestamp() - interval '876000 h' END, -- at once, whatever the clock does next
                CASE WHEN p.sent THEN clock_timestamp() END, CASE WHEN p.sent THEN 1 ELSE 0 END
         FROM new JOIN places AS p USING (id)
     )

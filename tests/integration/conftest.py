@@ -39,6 +39,10 @@ FORKED = Saga("forked", step("a"), Parallel(step("b"), step("c")), step("d"))
 SAGAS = [SEQUENCE, FORKED]
 
 
+ASKED: dict[str, Any] = {"realms": ["", "integration"], "limit": 10, "aside": []}
+"""What the relay asks for with each of its chores."""
+
+
 def always() -> bool:
     return True
 

@@ -95,7 +95,7 @@ def orchestrator(shop: ModuleType) -> Iterator[Orchestrator]:
     """The app's, with a log that is empty again afterwards."""
     yield shop.orchestrator
     with psycopg.connect(_plain(os.environ["SAGA_DATABASE_URL"])) as connection:
-        connection.execute("TRUNCATE saga.log, saga.work, saga.instance, saga.ping")
+        connection.execute("TRUNCATE saga.log, saga.work, saga.instance, saga.probe, saga.relay")
 
 
 def _plain(url: str) -> str:

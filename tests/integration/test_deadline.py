@@ -11,7 +11,7 @@ from saga.claims import Claims
 from saga.outcome import Failure, Outcome, Success
 from saga.outline import DEADLINE
 from saga.run import Run
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, act, always, never, step
+from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never, step
 from tests.integration.test_log import statements
 
 SOON = 0.3
@@ -136,7 +136,7 @@ def test_a_step_whose_worker_was_lost_gets_no_further_attempt_after_the_deadline
     handle, worker, run = begin(bench)
     pass_deadline(bench, handle)
     with bench.orchestrator.database.link() as link:
-        due.lose(link, [run.claim.worker], 10)
+        due.do(link, due.LOSE, {**ASKED, "workers": [run.claim.worker]})
     undo = Claims(bench.worker(2)).claim(handle.id, "main")
     assert undo is not None
     assert undo.undo

@@ -22,7 +22,7 @@ from saga.engine import Engine
 from saga.events import AttemptSucceeded, Paused
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Success
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never, step
+from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always, never, step
 
 
 @contextmanager
@@ -305,7 +305,7 @@ def test_a_late_result_is_kept_as_evidence_only(bench: Bench) -> None:
     bench.sql("UPDATE saga.work SET due_at = now()")
     bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
     with bench.orchestrator.database.link() as link:
-        assert len(due.time_out(link, 10)) == 1
+        assert len(due.do(link, due.TIME_OUT, ASKED)) == 1
     assert worker.record(run, Success("late"), always) is None
     assert handle.log()[-1].kind == "late_result"
     assert handle.steps()["a"].status == "undecided"

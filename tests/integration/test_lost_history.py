@@ -16,7 +16,7 @@ from saga.handle import Handle
 from saga.log import Addition
 from saga.outcome import Success
 from saga.state import Status
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, always
+from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always
 
 _TABLES = ("log", "work", "instance")
 
@@ -62,7 +62,7 @@ def lost_kinds(handle: Handle) -> list[tuple[int, str, str, int]]:
 def replace_worker(bench: Bench, handle: Handle, gone: int, number: int) -> None:
     """Let another worker go on to the end with what a lost one had."""
     with bench.orchestrator.database.link() as link:
-        due.lose(link, [gone], 10)
+        due.do(link, due.LOSE, {**ASKED, "workers": [gone]})
     worker = bench.worker(number)
     for _ in range(3):
         for lane in [row[0] for row in bench.sql("SELECT lane FROM saga.work WHERE saga_id = %s", handle.id)]:

@@ -30,7 +30,7 @@ from saga.relay import Relay
 from saga.run import Run
 from saga.work import Dispatch, Offer
 from saga.worker import Shutdown, Worker
-from tests.integration.conftest import FORKED, SEQUENCE, Bench, act, always, never
+from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never
 
 
 def relay(bench: Bench, grace: float = 0.0) -> tuple[Relay, list[Dispatch | Ping]]:
@@ -133,7 +133,7 @@ def test_a_worker_that_holds_or_awaits_its_lock_is_alive(bench: Bench) -> None:
     hold_lock(bench, 1)
     await_lock(bench, 2)
     with bench.orchestrator.database.link() as link:
-        assert due.absent_workers(link, lock_class("saga")) == []
+        assert due.absent_workers(link, lock_class("saga"), ASKED["realms"]) == []
     one.tick()
     assert lanes(sent) == []
 
@@ -173,7 +173,7 @@ def test_only_one_process_is_the_relay_at_a_time(bench: Bench) -> None:
     one, _ = relay(bench)
     assert one.tick()
     with bench.connect() as other:
-        assert due.become_relay(Link(other, "saga"), one._key)
+        assert due.take_turn(Link(other, "saga"), "integration")
         assert not one.tick()
     assert one.tick()
 
@@ -200,7 +200,7 @@ def test_a_lost_message_is_found_by_a_ping_that_came_through(bench: Bench) -> No
     one.tick()
     assert len(sent) == 1  # one ping is out; nothing is known yet
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, pings[0].queue, pings[0].number)
+        due.see_ping(link, pings[0].realm, pings[0].queue, pings[0].number)
     one.tick()
     assert lanes(sent) == ["main"]
     assert bench.sql("SELECT dispatches FROM saga.work") == [(2,)]
@@ -212,7 +212,7 @@ def test_a_backlog_that_delays_the_ping_makes_no_duplicates(bench: Bench) -> Non
     bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
     for _ in range(5):
         one.tick()
-        bench.sql("UPDATE saga.ping SET sent_at = sent_at - interval '2 min'")
+        bench.sql("UPDATE saga.probe SET sent_at = sent_at - interval '2 min'")
     assert lanes(sent) == []
     assert len(sent) == 5  # each replaced after its time, none of them seen
 
@@ -226,7 +226,7 @@ def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
     assert isinstance(first, Ping)
     bench.sql("UPDATE saga.work SET sent = clock_timestamp()")
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, first.queue, first.number)
+        due.see_ping(link, first.realm, first.queue, first.number)
     one.tick()
     assert lanes(sent) == []
 
@@ -241,7 +241,7 @@ def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(benc
     executor = Executor(bench.orchestrator.app, Claims(bench.worker()), bench.orchestrator.settings, never)
     executor._offer([(handle.id, "main")], alone=True)
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, ping.queue, ping.number)
+        due.see_ping(link, ping.realm, ping.queue, ping.number)
     one.tick()
     assert [message.saga_id for message in sent if isinstance(message, Dispatch)] == [other.id]
 
@@ -253,9 +253,9 @@ def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: 
     one.tick()
     first = sent[0]
     assert isinstance(first, Ping)
-    bench.sql("UPDATE saga.ping SET number = number + 1, sent_at = sent_at + interval '1 s'")
+    bench.sql("UPDATE saga.probe SET sent_at = sent_at + interval '1 s'")
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, first.queue, first.number)
+        due.see_ping(link, first.realm, first.queue, first.number)
     one.tick()
     assert lanes(sent) == ["main"]
 
@@ -269,7 +269,7 @@ def test_a_forged_ping_from_the_future_proves_nothing(bench: Bench, number: int)
     bench.orchestrator._see_ping("celery", number)
     one.tick()
     assert lanes(sent) == []
-    assert bench.sql("SELECT through FROM saga.ping") == [(None,)]
+    assert bench.sql("SELECT through FROM saga.probe") == [(None,)]
 
 
 def test_a_forged_ping_from_the_past_takes_nothing_back(bench: Bench) -> None:
@@ -280,14 +280,14 @@ def test_a_forged_ping_from_the_past_takes_nothing_back(bench: Bench) -> None:
     ping = sent[0]
     assert isinstance(ping, Ping)
     bench.orchestrator._see_ping(ping.queue, ping.number)
-    seen = bench.sql("SELECT through FROM saga.ping")
+    seen = bench.sql("SELECT through FROM saga.probe")
     bench.orchestrator._see_ping(ping.queue, 1)
-    assert bench.sql("SELECT through FROM saga.ping") == seen
+    assert bench.sql("SELECT through FROM saga.probe") == seen
 
 
 def test_a_ping_for_a_queue_that_nobody_asked_about_leaves_no_row(bench: Bench) -> None:
     bench.orchestrator._see_ping("a queue of nobody", 1)
-    assert bench.sql("SELECT * FROM saga.ping") == []
+    assert bench.sql("SELECT * FROM saga.probe") == []
 
 
 def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
@@ -358,6 +358,15 @@ def test_each_worker_process_has_a_number_and_a_lock(bench: Bench) -> None:
     first.stop()
     second.stop()
     bench.until(lambda: not alive(bench, first.worker()), "the lock's end")
+
+
+def test_a_worker_whose_number_is_taken_takes_the_next_one(bench: Bench) -> None:
+    ((last,),) = bench.sql("SELECT nextval('saga.worker_id')")
+    for number in (1, 2):
+        hold_lock(bench, last + number)
+    one = liveness(bench)
+    assert one.worker() == last + 3
+    one.stop()
 
 
 def test_a_lock_whose_connection_breaks_is_taken_again(bench: Bench) -> None:
@@ -529,7 +538,7 @@ def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
     """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
     with bench.orchestrator.database.link() as link:
         if kind == "lost":
-            found = due.lose(link, [run.claim.worker], 10)
+            found = due.do(link, due.LOSE, {**ASKED, "workers": [run.claim.worker]})
         elif kind == "unrun":
             found = due.free_unrun(link, run.claim.worker, [run.claim.token])
         else:
@@ -537,7 +546,7 @@ def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
             bench.sql(
                 "UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE step = %s AND kind LIKE %s", run.step, "%_started"
             )
-            found = due.time_out(link, 10)
+            found = due.do(link, due.TIME_OUT, ASKED)
     assert [message.lane for message in found] == [run.lane]
 
 

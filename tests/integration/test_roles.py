@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from saga.codec import digest
 from saga.database import Link
 from saga.due import Ping
 from saga.errors import DatabaseNotReady
+from saga.fleet import lock_class
 from saga.ids import uuid7
 from saga.liveness import Liveness
 from saga.membership import Membership
@@ -98,7 +101,7 @@ class Parties:
             connection.execute(statement.encode())
 
     def empty(self) -> None:
-        self.sql("TRUNCATE saga.log, saga.work, saga.instance, saga.ping")
+        self.sql("TRUNCATE saga.log, saga.work, saga.instance, saga.probe, saga.relay")
 
     def start(self, saga: Saga = SHORT, **options: Any) -> Handle:
         """A saga that the client has started, as the worker sees it."""
@@ -163,6 +166,7 @@ def keep_up(parties: Parties) -> None:
     worker.relay.tick()
     assert lost.id in {message.saga_id for message in worker.sent if isinstance(message, Dispatch)}
     assert not worker.relay._failing
+    assert worker.orchestrator._identity.log_id() is not None
     liveness = Liveness(worker.orchestrator.database, worker.orchestrator.settings)
     orchestrator = worker.orchestrator
     membership = Membership(
@@ -204,6 +208,7 @@ def start_sagas(parties: Parties) -> None:
     assert len(client.start_many("short", [{}, {}], keys=["m", "n"])) == 2
     with psycopg.connect(parties.postgres.url_as("saga_client")) as connection:
         within = client.start("short", {}, key="w", connection=connection)
+    assert client._identity.log_id() is not None
     assert [lane.lane for lane in read_lanes(client.database, within.id)] == ["main"]
     with client.database.link() as link:
         assert fleet.read_members(link) == []
@@ -416,6 +421,34 @@ def test_who_may_not_act_is_told_so(parties: Parties, role: str) -> None:
             write()
         assert 'under "Roles"' in str(caught.value)
     assert handle.replay().seq == 1
+
+
+@pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
+def test_the_locks_of_who_may_not_write_hold_up_nobody(parties: Parties, role: str) -> None:
+    worker, handle = parties.worker, parties.start()
+    worker.claimed(handle)
+    worker.relay.tick()
+    with psycopg.connect(parties.postgres.url_as(role), autocommit=True) as connection:
+        for key in range(1, 5):
+            connection.execute("SELECT pg_advisory_lock(%s, %s)", (lock_class("saga"), key))
+        connection.execute("SELECT pg_advisory_lock(%s)", (zlib.crc32(b"pgsaga.relay.saga"),))
+        with pytest.raises(pg.InsufficientPrivilege):
+            connection.execute("SELECT * FROM saga.relay FOR KEY SHARE")
+        limit = time.monotonic() + 10
+        while handle.log()[-1].kind != "attempt_lost" and time.monotonic() < limit:
+            assert worker.relay.tick()
+        assert handle.log()[-1].kind == "attempt_lost"
+
+
+def test_a_lock_of_a_role_that_may_become_a_writer_is_a_workers(parties: Parties) -> None:
+    parties.sql("DROP ROLE IF EXISTS service")
+    parties.sql("CREATE ROLE service LOGIN NOINHERIT")
+    parties.sql("GRANT saga_worker TO service")
+    parties.worker.claimed(parties.start())
+    with psycopg.connect(parties.postgres.url_as("service"), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s, 1)", (lock_class("saga"),))
+        with parties.worker.orchestrator.database.link() as link:
+            assert due.absent_workers(link, lock_class("saga"), ["", "roles"]) == []
 
 
 def test_a_reader_starts_nothing(parties: Parties) -> None:
