@@ -1,4 +1,4 @@
-"""The executor: claims the lanes that messages offer, and advances them attempt by attempt, several sagas in a batch."""
+"""The executor: claims the lanes that messages offer, and advances them attempt by attempt, several in a batch."""
 
 from __future__ import annotations
 

@@ -1160,9 +1160,7 @@ def test_a_skipped_action_lends_its_result():
 
 def test_an_action_done_by_hand_is_undone_later_only_if_that_was_said():
     for undo_later, todo in ((True, ["Undo b 1"]), (False, ["Undo a 1"])):
-        log = Log("a", "b", "c").did("a").started("b")
-        log.state.stuck_on["b", False], log.state.open = "in doubt", 0
-        log.state.steps["b"] = replace(log.step("b"), status=UNKNOWN)
+        log = Log("a", "b", "c", started=SagaStarted(asks=["b"])).did("a").broke("b")
         log.skip("b", 7, undo_later=undo_later)
         assert log.todo() == ["Run c 1"]
         assert log.cancel().todo() == todo
