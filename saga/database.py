@@ -92,7 +92,12 @@ def _rows(cursor: Any) -> Any:
 
 
 class Database:
-    """The log's database as one process sees it. Safe to share between threads, and usable after a fork."""
+    """The log's database as one process sees it. Safe to share between threads, and usable after a fork.
+
+    Attributes:
+        breaks: how many connections have been given up. After each, another server may answer, which may have lost the
+            latest of what the one before had.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -103,6 +108,7 @@ class Database:
         self._engines: dict[int, sqlalchemy.Engine] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
+        self.breaks = 0
 
     @property
     def name(self) -> str:
@@ -191,6 +197,7 @@ class Database:
         """
         try:
             while _is_stale(connection := self.engine.raw_connection()):
+                self.breaks += 1
                 connection.invalidate()
                 connection.close()
             return connection
@@ -287,6 +294,7 @@ class _Held:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._connection is not None:
+            self._database.breaks += 1
             self._connection.invalidate()
             self.close()
 

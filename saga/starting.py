@@ -136,6 +136,7 @@ class Starter:
         self._engine = engine
         self._key_timeout = key_timeout
         self._registered: set[str] = set()
+        self._breaks = 0
 
     def open(self, orders: Sequence[Order]) -> list[Opened]:
         """Start sagas, each on its own right, and send their first messages.
@@ -259,6 +260,9 @@ class Starter:
         Raises:
             DefinitionError: a router of the app fails for one of their tasks.
         """
+        if self._breaks != self._engine.database.breaks:
+            self._breaks = self._engine.database.breaks
+            self._registered.clear()
         for saga in {order.saga.name: order.saga for order in orders}.values():
             if saga.outline.fingerprint not in self._registered:
                 self._engine.catalog.check_routes(saga)

@@ -217,6 +217,18 @@ def test_who_waits_for_a_saga_that_is_gone_is_told(bench: Bench, monkeypatch: py
         handle.result()
 
 
+def test_a_definition_that_was_lost_is_stored_again_by_the_next_start(bench: Bench) -> None:
+    bench.start()
+    bench.sql("DELETE FROM saga.definition")
+    bench.sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    bench.start()
+    bench.start()
+    assert bench.sql("SELECT name FROM saga.definition") == [("sequence",)]
+
+
 @pytest.fixture(params=["the entry before is gone", "the entry before is another"])
 def torn(bench: Bench, request: pytest.FixtureRequest) -> tuple[UUID, Any]:
     handle, worker = bench.start(SEQUENCE), bench.worker(1)
