@@ -316,7 +316,7 @@ class _Borrowed(_Held):
 
 def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
     """The clear error for a database that is down, not upgraded, read-only or not open to this role."""
-    if isinstance(error, (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction)):
+    if isinstance(error, _NOT_UPGRADED):
         return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
     problem = first_line(error)
     if isinstance(error, pg.ReadOnlySqlTransaction):
@@ -335,16 +335,16 @@ def complaint(error: BaseException) -> str:
             f"it is read-only ({first_line(cause)}): give the URL of the primary, not of a standby, "
             "and set `default_transaction_read_only` to off"
         )
+    if isinstance(cause, _NOT_UPGRADED):
+        return "the saga log is not upgraded: run `saga db upgrade`"
     return first_line(error)
 
 
+_NOT_UPGRADED = (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction)
 _NOT_READY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
-    pg.UndefinedTable,
-    pg.InvalidSchemaName,
-    pg.UndefinedColumn,
-    pg.UndefinedFunction,
+    *_NOT_UPGRADED,
     pg.InsufficientPrivilege,
     pg.ReadOnlySqlTransaction,
 )

@@ -16,6 +16,7 @@ from saga import DatabaseNotReady, Orchestrator, schema
 from saga.config import Settings
 from saga.database import Database
 from saga.dev import Stack
+from saga.relay import Relay
 from saga.tables import metadata
 from tests.integration.conftest import SAGAS, Bench, app
 
@@ -160,3 +161,17 @@ def test_large_entries_are_compressed_as_fast_as_the_server_can(bench: Bench) ->
         "SELECT attcompression FROM pg_attribute WHERE attrelid = 'saga.log'::regclass AND attname = 'data'"
     )
     assert rows == [("l" if lz4 else "",)]
+
+
+def test_a_database_that_is_not_upgraded_is_called_that_and_nothing_else(
+    empty_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty = database(empty_url)
+    relay = Relay(empty, lambda _: None)
+
+    assert [relay.tick() for _ in range(3)] == [False, False, False]
+    empty.dispose()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the relay cannot reach the database: the saga log is not upgraded: run `saga db upgrade`"
+    ]
