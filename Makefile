@@ -36,7 +36,7 @@ test-lowest: .venv-lowest/.installed ## Run some of the tests on the lowest vers
 test-newest: ## Run the same on the newest versions, where they are not those of constraints/ci.txt
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@if .venv-newest/bin/pip freeze --exclude-editable | diff <(tail -n +2 constraints/ci.txt) - ; \
+	@if .venv-newest/bin/pip freeze --exclude-editable | sort | diff <(tail -n +2 constraints/ci.txt | sort) - ; \
 	then echo "constraints/ci.txt has the newest versions, and make test has run on them"; \
 	else .venv-newest/bin/pytest --numprocesses=$(JOBS) --dist=loadfile $(SOME); fi
 
