@@ -19,7 +19,7 @@ from saga.database import Link
 from saga.decision import watches_deadline
 from saga.engine import Draft, Engine, Unreachable, Written, back_off
 from saga.errors import ResultError, SagaNotFound, first_line
-from saga.events import AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
+from saga.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, wait_after
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.redaction import Redact, redacted
@@ -205,6 +205,7 @@ class Attempts:
         first, *others = runs
         for run in others:
             run.state = written.state
+            _tell(run, draft)
             self.forget(run)
         following = self.go_on(first, draft, written)
         return [] if following is None else [following]
@@ -348,6 +349,8 @@ class Attempts:
         late = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
         event = redacted(late, self._redact)
         logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
+        if run.watch is not None:
+            run.watch.end(event)
         try:
             run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
         except _DATA_REFUSED:
@@ -357,6 +360,7 @@ class Attempts:
         """Turn an attempt whose end is committed into the one that follows."""
         run.state = written.state
         self.engine.follow_up(draft, written)
+        _tell(run, draft)
         following = self._following(run, draft, written)
         if following is None:
             self.forget(run)
@@ -377,6 +381,18 @@ class Attempts:
 def _reach(drafts: Sequence[Draft], place: str) -> None:
     for path in sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts}):
         reach(f"{path}.{place}")
+
+
+def _tell(run: Run, draft: Draft) -> None:
+    """Tell those who watch an attempt how it ended, as the log has it."""
+    if run.watch is None:
+        return
+    where = (run.lane, run.step, run.attempt, run.undo)
+    for event in draft.events:
+        if not isinstance(event, AttemptEvent) or isinstance(event, AttemptStarted):
+            continue
+        if (event.lane, event.step, event.attempt, event.undo) == where:
+            run.watch.end(event)
 
 
 def _never() -> bool:

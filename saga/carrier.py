@@ -15,6 +15,8 @@ from celery.app.task import Context
 from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 
+from saga.monitor import SENDS_EVENTS, sends_events
+
 _LONGEST_ID = 155
 """Characters; as long as Celery's own result backends store."""
 _CELERYS = frozenset(name for name in vars(Context) if not name.startswith("_")) | {"group", "meth", "lang"}
@@ -27,6 +29,7 @@ class CarrierRequest(Request):  # type: ignore[misc]
         self, message: Any, *, headers: Mapping[str, Any] | None = None, body: Any = None, decoded: bool = False, **options: Any
     ) -> None:  # fmt: skip
         bare = _bare(message.headers if headers is None else headers)
+        bare[SENDS_EVENTS] = sends_events(options.get("eventer"))
         args, kwargs = _arguments(body if decoded else message.payload)
         # Celery passes a decoded body on as it is; the encoded one would bring the callbacks along.
         super().__init__(message, headers=bare, body=(args, kwargs, {}), decoded=True, **options)

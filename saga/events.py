@@ -35,6 +35,7 @@ class SagaStarted(Event):
         priority: the message priority of the steps that name none.
         asks: the steps whose unknown outcome a person settles, before anything is undone for it.
         ask_first: a person decides at any failure whether it goes forward or back.
+        trace: the headers that carry on the trace of whoever started it.
     """
 
     kind = "saga_started"
@@ -44,6 +45,7 @@ class SagaStarted(Event):
     priority: int | None = None
     asks: list[str] | None = None
     ask_first: bool = False
+    trace: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,7 @@ _STORED_AS: dict[str, frozenset[type]] = {
     "list[str] | None": frozenset({list, _NOTHING}),
     "float": frozenset({float, int, _NOTHING}),  # a claim stores null for a step that its definition does not have
     "float | None": frozenset({float, int, _NOTHING}),
+    "dict[str, str] | None": frozenset({dict, _NOTHING}),
 }
 """The annotation of a field to the types that JSON has for its values; whatever is not here may be anything."""
 _TYPES: dict[type[Event], dict[str, frozenset[type]]] = {

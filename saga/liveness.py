@@ -19,6 +19,7 @@ import psycopg
 from saga.config import Settings, postgres_url
 from saga.database import Database
 from saga.fleet import lock_class
+from saga.thread import start_thread
 
 logger = logging.getLogger("saga")
 
@@ -94,8 +95,7 @@ class Liveness:
         connection = self._connect()
         worker = self._take_number(connection)
         self._connection, self.sessions = connection, 1
-        self._watcher = threading.Thread(target=self._watch, args=(worker,), name="saga-liveness", daemon=True)
-        self._watcher.start()
+        self._watcher = start_thread("saga-liveness", self._watch, (worker,))
         return worker
 
     def _take_number(self, connection: psycopg.Connection[tuple[int]]) -> int:

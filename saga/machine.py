@@ -145,7 +145,7 @@ def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 
 def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
     if state.seq:
         return
-    state.input, state.priority = event.input, event.priority
+    state.input, state.priority, state.trace = event.input, event.priority, event.trace
     state.not_before, state.delay = moment(at, event.delay)
     state.deadline, state.deadline_wait = moment(at, event.deadline)
     state.asks, state.ask_first = frozenset(event.asks or ()), event.ask_first

@@ -23,15 +23,18 @@ from saga.codec import clean_text, result_json
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.crashpoints import reach
 from saga.errors import Abort, ResultError, SagaError
+from saga.monitor import REDACTED, Monitor
 from saga.outcome import Failure, Interruption, Outcome, Success, describe
 from saga.refusal import Question, Refusal, asking
 from saga.run import Run
+from saga.sentry import held_back
 from saga.state import Results
 from saga.step_task import prepare
+from saga.trace import headers, restored
 from saga.transaction import StepTransaction, TransactionEnded
+from saga.watch import Watch
 
 TOLD_TO_STOP = "the worker was told to stop"
-_REDACTED = "<in the saga log>"
 
 
 class StepError(SagaError):
@@ -52,6 +55,7 @@ class Performer:
         self._database = attempts.engine.database
         self._max_payload = max_payload
         self._stopping = stopping
+        self._monitor = Monitor(app)
 
     def perform(self, run: Run, carrier: Any) -> Outcome:
         """Make an attempt of a plain step; what came of it is not recorded yet.
@@ -70,9 +74,19 @@ class Performer:
         return Interruption(f"{type(error).__name__}: {TOLD_TO_STOP}")
 
     def _attempt(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
+        """Make the attempt in the trace of whoever started the saga; its failure is told to Sentry once it is final."""
+        attempt = _current(run, connection)
+        with restored(run.state.trace), held_back(attempt) as report:
+            run.watch = Watch(report)
+            outcome = self._bind_and_trace(run, attempt, carrier)
+        if isinstance(outcome, Failure) and not run.watch.refused:
+            run.watch.error = outcome.error
+        return outcome
+
+    def _bind_and_trace(self, run: Run, attempt: Current, carrier: Any) -> Outcome:
         try:
             task = prepare(self._app.tasks[run.job.task])
-            reserved = _reserved(run, connection)
+            reserved = _reserved(run, attempt.connection)
             kwargs = arguments(run.saga, run.job, Values(run.state.input, Results(run.state.steps), reserved))
         except NotRegistered:
             return Failure(
@@ -83,26 +97,24 @@ class Performer:
                 return Interruption("the worker's time limit came")
             return Failure(error, effect=False, final=True, traceback=_traceback(error))
         reach(f"{run.path}.before_task")
-        outcome = self._trace(run, task, kwargs, carrier, connection)
+        outcome = self._trace(run, task, kwargs, carrier, attempt)
         reach(f"{run.path}.after_task")
         if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
             session.flush()
         return outcome
 
-    def _trace(
-        self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, connection: sqlalchemy.Connection | None
-    ) -> Outcome:
+    def _trace(self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, attempt: Current) -> Outcome:
         """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
         task_id = str(uuid4())
-        own = action_key(run.saga_id, run.step)
-        key = undo_key(run.saga_id, run.step) if run.undo else own
-        attempt = Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
+        trace = headers(run.state.trace)
         request = {
-            "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
+            **trace, "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
             "retries": run.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
-            "headers": {}, "argsrepr": "()", "kwargsrepr": _REDACTED, "saga": attempt,
+            "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": attempt,
             "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
         }  # fmt: skip
+        if run.watch is not None:
+            run.watch.telling = self._monitor.tell(carrier, attempt, task.name, task_id)
         context = set_current(attempt)
         try:
             with asking(run.job.refusal) as question:
@@ -116,7 +128,10 @@ class Performer:
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
-        return _raised(traced.info.state, raised, question, transactional=connection is not None)
+        outcome = _raised(traced.info.state, raised, question, transactional=attempt.connection is not None)
+        if run.watch is not None:
+            run.watch.refused = isinstance(outcome, Failure) and _is_refusal(outcome.error, question)
+        return outcome
 
     def _returned(self, run: Run, value: Any) -> Outcome:
         try:
@@ -187,6 +202,12 @@ def _ended_itself(outcome: Outcome) -> Failure:
     return Failure(TransactionEnded(), final=True)
 
 
+def _current(run: Run, connection: sqlalchemy.Connection | None) -> Current:
+    own = action_key(run.saga_id, run.step)
+    key = undo_key(run.saga_id, run.step) if run.undo else own
+    return Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
+
+
 def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
     own = action_key(run.saga_id, run.step)
     values: dict[str, Any] = {
@@ -255,7 +276,7 @@ def _traceback(error: BaseException) -> str | None:
 class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, dict) and "return_value" in record.args and current() is not None:
-            record.args = {**record.args, "return_value": _REDACTED}
+            record.args = {**record.args, "return_value": REDACTED}
         return True
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -24,6 +25,7 @@ from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
 from saga.due import Ping
+from saga.thread import start_thread
 from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
@@ -118,7 +120,7 @@ class Publisher:
             self._queue = queue.Queue(_CAPACITY)
             # Imports the transport, which the thread no longer may once the interpreter shuts down.
             assert self._connection_errors is not None
-            threading.Thread(target=self._send_all, args=(self._queue,), name="saga-publisher", daemon=True).start()
+            start_thread("saga-publisher", self._send_all, (self._queue,))
             atexit.register(self.flush)
             self._pid = os.getpid()
 
@@ -188,7 +190,9 @@ class Publisher:
         options["headers"] = {QUEUE: queue_name, **stamp}
         # As the app's own messages are, so that they are accepted wherever those are, and signed if those are.
         options["serializer"] = self._app.conf.task_serializer
-        self._app.send_task(
+        # Each in a context of its own: a message belongs to nobody's trace, so to that of no other message either.
+        Context().run(
+            self._app.send_task,
             task, args, producer=producer, queue=queue_name, router=self._router, ignore_result=True, retry=False,
             task_id=str(uuid4()), add_to_parent=False, time_limit=None, soft_time_limit=None, expires=None,
             argsrepr="ids", kwargsrepr="{}", **options,

@@ -10,6 +10,7 @@ from uuid import UUID
 from saga.definition import Job, Saga
 from saga.engine import Claim, Subject
 from saga.state import State, StepStatus, Track
+from saga.watch import Watch
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Run:
         state: the saga as this attempt last saw it.
         started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
         held: seconds to sleep before the attempt may start, when it has not yet.
+        watch: who is told how it ended.
         over: its task is over, and its outcome on the way to the log.
     """
 
@@ -35,6 +37,7 @@ class Run:
     clock: float = field(default_factory=time.monotonic)
     held: float | None = None
     over: bool = False
+    watch: Watch | None = None
 
     @property
     def subject(self) -> Subject:

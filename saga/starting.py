@@ -28,6 +28,7 @@ from saga.ids import uuid7
 from saga.machine import decide, replay
 from saga.plan import place_of
 from saga.retry import LONGEST
+from saga.trace import captured
 from saga.work import Dispatch
 
 BATCH = 200
@@ -89,7 +90,7 @@ def order(
         raise InputError(f"saga {saga.name!r}: priority={brief(priority)} expected {PRIORITY}")
     given = read_input(saga, input, limit)
     started = SagaStarted(given.stored, _seconds(saga, "deadline", deadline), _seconds(saga, "delay", delay), priority,
-                          list(saga.asks) or None, saga.on_failure == "ask")  # fmt: skip
+                          list(saga.asks) or None, saga.on_failure == "ask", captured())  # fmt: skip
     return Order(uuid7(), saga, given, key, tags_json(f"saga {saga.name!r}", tags, limit), started)
 
 

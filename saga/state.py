@@ -201,6 +201,7 @@ class State:
         open: how many actions have an attempt that runs or is undecided.
         done: how many actions are settled.
         owed: how many undos are not settled.
+        trace: the headers that carry on the trace of whoever started it.
         lanes: where its lanes stand, once that was asked for: entries move them on.
     """
 
@@ -227,6 +228,7 @@ class State:
     ask_first: bool = False
     rollback_cause: Cause | None = None
     abandon_reason: str | None = None
+    trace: dict[str, str] | None = None
     lanes: Lanes | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -18,6 +17,7 @@ from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.lifetime import Lifetime
 from saga.publisher import MOST_LANES, PING, RUN
+from saga.thread import start_thread
 from saga.worker import Shutdown, Worker
 
 logger = logging.getLogger("saga")
@@ -160,7 +160,7 @@ class WorkerHooks:
     def _on_process(self, **_: Any) -> None:
         if self._ours:
             # In a thread: a pool process that is not up within four seconds is killed.
-            threading.Thread(target=self._start, args=(), name="saga-start", daemon=True).start()
+            start_thread("saga-start", self._start)
 
     def _on_ready(self, **_: Any) -> None:
         if self._ours and not self.forks:

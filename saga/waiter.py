@@ -18,6 +18,7 @@ from saga.database import Database
 from saga.engine import Unreachable
 from saga.errors import CorruptLog, SagaNotFound
 from saga.log import End
+from saga.thread import start_thread
 
 logger = logging.getLogger("saga")
 
@@ -97,7 +98,7 @@ class Waiter:
     def _ensure_poller(self) -> None:
         if self._pid != os.getpid():
             self._waits, self._wake, self._pid = set(), threading.Event(), os.getpid()
-            threading.Thread(target=self._poll, name="saga-waiter", daemon=True).start()
+            start_thread("saga-waiter", self._poll)
 
     def _poll(self) -> None:
         while True:

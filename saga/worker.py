@@ -24,6 +24,7 @@ from saga.liveness import Liveness
 from saga.membership import Membership
 from saga.pace import Averages
 from saga.relay import Relay
+from saga.thread import start_thread
 
 logger = logging.getLogger("saga")
 
@@ -82,14 +83,14 @@ class Worker:
 
     def start(self) -> None:
         """Start the relay, the upkeep and the relief, each in a thread; waits for nothing."""
-        threading.Thread(target=self._keep_up, name="saga-upkeep", daemon=True).start()
-        threading.Thread(target=self._relieve, name="saga-relief", daemon=True).start()
+        start_thread("saga-upkeep", self._keep_up)
+        start_thread("saga-relief", self._relieve)
         if self._settings.relay:
             relay = Relay(
                 self._engine.database, self._publish, interval=self._settings.relay_interval,
                 batch=self._settings.relay_batch, grace=self._settings.failover_grace,
             )  # fmt: skip
-            threading.Thread(target=relay.run, args=(self._stopping,), name="saga-relay", daemon=True).start()
+            start_thread("saga-relay", relay.run, (self._stopping,))
 
     def stop(self) -> None:
         """Stop the threads and let the liveness lock go."""

@@ -14,11 +14,11 @@ import saga
 ROOT = Path(saga.__file__).parent
 
 LAYERS = [
-    "cause errors config crashpoints",
-    "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context",
+    "cause errors config crashpoints thread trace",
+    "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context log_context sentry",
     "state tracks memory decision machine permission binding signals catalog",
     "database caller tables short_ids log work due fleet schema plan barriers transaction",
-    "engine run redaction judgement batch attempts claims pace lifetime",
+    "monitor watch engine run redaction judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting publisher audit graph",
     "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
