@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -18,6 +20,7 @@ from saga.executor import Executor
 from saga.log import Addition
 from saga.outcome import Failure, Interruption, Success
 from saga.run import Run
+from saga.watch import Watch
 from saga.work import Dispatch
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
@@ -214,3 +217,19 @@ def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims:
     executor = Executor(bench.orchestrator.app, claims, bench.orchestrator.settings, never)
     executor._offer([(uuid4(), "main"), (waiting.id, "nowhere"), (waiting.id, "main"), (taken.id, "main")], alone=True)
     assert bench.published == [Dispatch(waiting.id, "main", "slow", 7, alone=True)]
+
+
+def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: Bench, claims: Claims) -> None:
+    handle = bench.start(FORKED)
+    claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
+    runs = [bench.claimed(handle, lane, claims.attempts) for lane in ("main/b", "main/c")]
+    told: list[Any] = []
+    for run in runs:
+        run.watch = Watch(
+            telling=cast("Any", SimpleNamespace(end=lambda event, step=run.step: told.append((step, event))))
+        )
+    claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+    assert [(step, event.step, event.kind) for step, event in sorted(told, key=lambda one: one[0])] == [
+        ("b", "b", "succeeded"),
+        ("c", "c", "succeeded"),
+    ]
