@@ -16,7 +16,7 @@ from saga.errors import Abort
 from saga.events import Paused
 from saga.outcome import Failure, Interruption, Success
 from saga.run import Run
-from tests.integration.conftest import Bench, always, never, step
+from tests.integration.conftest import ASKED, Bench, always, never, step
 from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
 
@@ -184,7 +184,7 @@ def test_a_branch_that_was_declared_over_brings_evidence_and_the_others_count(be
     handle, worker, runs = together(bench)
     with bench.orchestrator.database.link() as link:
         bench.sql("UPDATE saga.work SET worker = 99 WHERE lane = 'main/s0'")
-        due.lose(link, [99], 10)
+        due.do(link, due.LOSE, {**ASKED, "workers": [99]})
     worker.record_all(succeeded(runs[:4]), never)
     assert [step.status for step in list(handle.steps().values())[:4]] == ["undecided", *["succeeded"] * 3]
     assert kinds(handle).count("late_result") == 1
