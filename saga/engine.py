@@ -32,7 +32,6 @@ from saga.events import (
     AttemptInterrupted,
     AttemptStarted,
     AttemptSucceeded,
-    CompensateRequested,
     Entry,
     Event,
     HistoryLost,
@@ -218,13 +217,8 @@ class Engine:
 
     def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
-        additions = [
-            log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
-                         before=draft.before, after=draft.state.at)
-            for draft in drafts
-        ]  # fmt: skip
         with self._use(link) as used:
-            times = log.append(used, additions, drafts[0].worker)
+            times = log.append(used, [_addition(draft) for draft in drafts], drafts[0].worker)
         return [
             self._written(draft, times[draft.subject.id]) if draft.subject.id in times else None for draft in drafts
         ]
@@ -287,22 +281,13 @@ class Engine:
 
     def _write_request(self, draft: Draft) -> Written | None:
         try:
-            if isinstance(draft.events[0], CompensateRequested):
-                return self._write_leaving_terminal(draft)
-            return self.write(draft)
+            with self.database.link() as link:
+                at = log.request(link, _addition(draft))
         except _REFUSED:
             raise
         except Unreachable:
             return self.find(draft)
-
-    def _write_leaving_terminal(self, draft: Draft) -> Written | None:
-        assert draft.status is not None
-        with self.database.link() as link, link.connection.transaction() as transaction:
-            left = log.leave_terminal(link, draft.subject.id, draft.status.reason)
-            written = self.write(draft, link) if left else None
-            if written is None:
-                raise psycopg.Rollback(transaction)
-        return written
+        return self._written(draft, at) if at is not None else None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -424,7 +409,14 @@ def back_off(tries: int, longest: float = 0.05) -> None:
     time.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
 
 
+def _addition(draft: Draft) -> log.Addition:
+    return log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
+                        before=draft.before, after=draft.state.at)  # fmt: skip
+
+
 def _same(stored: Event, drafted: Event) -> bool:
+    if isinstance(stored, Request):
+        stored = replace(stored, session_user=None)  # which only the database knows
     if isinstance(stored, AttemptEvent) and isinstance(drafted, AttemptEvent):
         mine = (drafted.lane, drafted.step, drafted.attempt, drafted.undo)
         return type(stored) is type(drafted) and (stored.lane, stored.step, stored.attempt, stored.undo) == mine

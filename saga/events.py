@@ -7,7 +7,7 @@ database's clock (``at``), and by which worker.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -141,10 +141,15 @@ class LateResult(AttemptEvent):
 
 @dataclass(frozen=True, slots=True)
 class Request(Event):
-    """Something an operator asked for; ``by`` says who, ``reason`` why."""
+    """Something an operator asked for; ``by`` says who, ``reason`` why.
+
+    Attributes:
+        session_user: the role of Postgres that the operator was there as, by the database's own word.
+    """
 
     by: str | None = None
     reason: str | None = None
+    session_user: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

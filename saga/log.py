@@ -226,21 +226,31 @@ _PROJECT = """
 """
 
 
-def leave_terminal(link: Link, saga_id: UUID, reason: str | None) -> bool:
-    """Take a completed saga up again, before its entry is appended in the same transaction.
+def request(link: Link, addition: Addition) -> datetime | None:
+    """Append what an operator asks for, and change the saga's rows as follows from it; a completed saga is taken up again.
 
-    The instance's row comes first here, the one exception to the lock order, so that it cannot cross with a purge.
+    The entry says as which role of the database the operator was there.
+
+    Returns:
+        when, by the database's clock; ``None`` where its place in the log is taken, or the saga not completed any more.
     """
+    [event], changes, status = addition.events, addition.changes, addition.status
+    saga_id = str(addition.saga_id)
+    # A function of the owner's: an operator has no right to write anything else.
     rows = link.run(
-        """
-        UPDATE {s}.instance
-        SET status = 'compensating', reason = %(reason)s, updated_at = clock_timestamp(), finished_at = NULL
-        WHERE id = %(saga)s AND status = 'completed'
-        RETURNING id
+        f"""
+        SELECT {{s}}.request(%(saga)s, %(place)s, %(kind)s, %(lane)s, %(step)s, %(said)s::jsonb, {FORMAT}::integer, %(after)s,
+                           %(removed)s::jsonb, %(added)s::jsonb, %(moved)s::jsonb, %(status)s, %(reason)s)
         """,
-        {"saga": saga_id, "reason": reason},
-    )
-    return bool(rows)
+        {"saga": addition.saga_id, "place": addition.seq, "kind": kind_of(event), "lane": getattr(event, "lane", None),
+         "step": getattr(event, "step", None), "said": dumps(data_of(event)), "after": addition.after,
+         "removed": dumps(changes.removed_rows(saga_id) if changes else []),
+         "added": dumps(changes.added_rows(saga_id) if changes else []),
+         "moved": dumps(changes.moved_rows(saga_id) if changes else []),
+         "status": status and status.status, "reason": status and status.reason},
+    )  # fmt: skip
+    found: datetime | None = rows[0][0]
+    return found
 
 
 def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = None) -> list[Entry]:

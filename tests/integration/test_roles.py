@@ -17,7 +17,7 @@ from celery import Celery
 from click.testing import CliRunner
 from psycopg import errors as pg
 
-from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, fleet, schema, work
+from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, fleet, log, schema, work
 from saga.attempts import Attempts
 from saga.claims import Claims
 from saga.cli import saga as cli
@@ -27,6 +27,7 @@ from saga.codec import digest
 from saga.database import Link
 from saga.due import Ping
 from saga.errors import DatabaseNotReady
+from saga.events import Paused
 from saga.fleet import lock_class
 from saga.ids import uuid7
 from saga.liveness import Liveness
@@ -38,7 +39,7 @@ from saga.work import Dispatch
 from tests.integration.conftest import act, always, never, undo
 from tests.roles import OpenPostgres, blocks, upgrade
 
-ROLES = ("saga_worker", "saga_client", "saga_reader")
+ROLES = ("saga_worker", "saga_client", "saga_operator", "saga_reader")
 
 
 def _step(name: str, **options: Any) -> Step:
@@ -93,7 +94,7 @@ class Parties:
 
     def __init__(self, postgres: OpenPostgres) -> None:
         self.postgres = postgres
-        self.worker, self.client, self.reader = (Party(postgres, role) for role in ROLES)
+        self.worker, self.client, self.operator, self.reader = (Party(postgres, role) for role in ROLES)
         self.stranger = Party(postgres, "saga_client", UNKNOWN)
 
     def sql(self, statement: str) -> None:
@@ -108,7 +109,7 @@ class Parties:
         return self.worker.orchestrator.get(self.client.orchestrator.start(saga, {}, **options).id)
 
     def close(self) -> None:
-        for party in (self.worker, self.client, self.reader, self.stranger):
+        for party in (self.worker, self.client, self.operator, self.reader, self.stranger):
             party.orchestrator.close()
 
 
@@ -136,7 +137,7 @@ def run_sagas(parties: Parties) -> None:
     worker.finish(undone)
     assert [undone.status, done.status] == [Status.COMPENSATED, Status.COMPLETED]
     run = worker.claimed(interrupted)
-    interrupted.pause()
+    parties.operator.orchestrator.get(interrupted.id).pause()
     worker.attempts.record(run, Success(1), always)
     stranger = parties.stranger.orchestrator.start(UNKNOWN, {})
     assert Claims(worker.attempts).claim(stranger.id, "main") is None
@@ -179,25 +180,43 @@ def keep_up(parties: Parties) -> None:
     liveness.stop()
 
 
+def rebuild(parties: Parties) -> None:
+    """What `saga check --rebuild` does."""
+    parties.start()
+    parties.sql("UPDATE saga.instance SET reason = 'nobody knows'")
+    assert audit.summarize(audit.rebuild(parties.worker.orchestrator.engine)).changed > 0
+
+
 def operate(parties: Parties) -> None:
     """What operators do."""
-    worker = parties.worker
-    cancelled, compensated, stuck, skipped = (parties.start() for _ in range(4))
-    cancelled.pause()
-    cancelled.resume()
-    assert cancelled.cancel("changed my mind")
+    worker, operator = parties.worker, parties.operator.orchestrator
+    cancelled, compensated, stuck, skipped, abandoned = (parties.start() for _ in range(5))
+    asked = operator.get(cancelled.id)
+    asked.pause()
+    asked.resume(by="ann")
+    assert [entry.data.get("session_user") for entry in cancelled.log()] == [None, "saga_operator", "saga_operator"]
+    assert asked.cancel("changed my mind")
     worker.finish(compensated)
-    compensated.compensate()
+    operator.get(compensated.id).compensate("wrong")
+    assert compensated.status == Status.COMPENSATING
     worker.finish(compensated)
+    assert compensated.status == Status.COMPENSATED
     for handle in (stuck, skipped):
         worker.attempts.record(worker.claimed(handle), Success(1), never)
         worker.fail(handle)
         worker.fail(handle)
         assert handle.status == Status.STUCK
-    stuck.retry()
-    skipped.skip("b" if skipped.steps()["b"].over else "a", undo=False)
-    parties.sql("UPDATE saga.instance SET reason = 'nobody knows'")
-    assert audit.summarize(audit.rebuild(worker.orchestrator.engine)).changed > 0
+    operator.get(stuck.id).retry()
+    operator.get(skipped.id).skip("b" if skipped.steps()["b"].over else "a", undo=False)
+    operator.get(abandoned.id).abandon("no use")
+    assert abandoned.status == Status.ABANDONED
+    unknown = parties.stranger.orchestrator.start(UNKNOWN, {})
+    operator.get(unknown.id).pause()
+    assert operator._identity.log_id() is not None
+    assert [lane.lane for lane in read_lanes(operator.database, stuck.id)] == ["main"]
+    with operator.database.link() as link:
+        assert fleet.read_members(link) == []
+    schema.check(operator.database)
 
 
 def start_sagas(parties: Parties) -> None:
@@ -240,7 +259,8 @@ def command_line_of_the_reader(parties: Parties, monkeypatch: pytest.MonkeyPatch
 
 
 USES: dict[str, list[Callable[[Parties], None]]] = {
-    "saga_worker": [run_sagas, keep_up, operate],
+    "saga_worker": [run_sagas, keep_up, rebuild],
+    "saga_operator": [operate],
     "saga_client": [start_sagas],
     "saga_reader": [read],
 }
@@ -282,6 +302,62 @@ def test_nobody_but_the_owner_changes_what_is_written(postgres: OpenPostgres, ro
         connection.execute(statement.encode())
 
 
+def test_who_asks_is_noted_by_the_database(parties: Parties) -> None:
+    handle = parties.start()
+    given = Paused(by="ann", session_user="somebody")
+    parties.operator.orchestrator.engine.request(handle.id, given)
+    assert handle.log()[-1].data == {"by": "ann", "session_user": "saga_operator"}
+    result = CliRunner().invoke(cli, ["log", str(handle.id), "--json"])
+    assert json.loads(result.stdout)[-1]["data"]["session_user"] == "saga_operator"
+
+
+def test_a_request_whose_answer_is_lost_is_found_again(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, ask = parties.start(), log.request
+
+    def lose(*args: Any) -> Any:
+        ask(*args)
+        raise psycopg.OperationalError("the answer is lost")
+
+    monkeypatch.setattr(log, "request", lose)
+    parties.operator.orchestrator.get(handle.id).pause()
+    assert [entry.kind for entry in handle.log()] == ["saga_started", "paused"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "status", "text"),
+    [
+        ("step_succeeded", 2, None, "cannot ask for step_succeeded"),
+        ("saga_started", 1, None, "cannot ask for saga_started"),
+        ("history_lost", 2, None, "cannot ask for history_lost"),
+        (None, 2, None, "cannot ask for"),
+        ("cancel_requested", 2, "completed", "status completed"),
+        ("retry_requested", 2, "abandoned", "status abandoned"),
+        ("abandoned", 2, "compensated", "status compensated"),
+        ("paused", 1, "paused", None),
+        ("paused", 3, "paused", None),
+        ("compensate_requested", 2, "compensating", None),
+    ],
+)
+def test_an_operator_asks_for_what_operators_may_and_writes_nothing_else(
+    parties: Parties, kind: str, place: int, status: str, text: str | None
+) -> None:
+    handle = parties.start()
+    other = parties.start()
+    moved = [{"lane": "main", "step": "b", "undo": False, "watch": 0, "saga": str(other.id)}]
+    with psycopg.connect(parties.postgres.url_as("saga_operator"), autocommit=True) as connection:
+        ask = "SELECT saga.request(%s, %s, %s, NULL, NULL, '{}', 1, NULL, NULL, NULL, %s, %s, NULL)"
+        given = [handle.id, place, kind, json.dumps(moved), status]
+        if text is None:
+            assert connection.execute(ask, given).fetchone() == (None,)
+        else:
+            with pytest.raises(pg.DataError, match=text):
+                connection.execute(ask, given)
+    assert (handle.status, len(handle.log())) == (Status.RUNNING, 1)
+    assert [
+        lane.step for each in (handle, other) for lane in read_lanes(parties.reader.orchestrator.database, each.id)
+    ] == ["a", "a"]
+
+
 @pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
 @pytest.mark.parametrize(
     "statement",
@@ -293,6 +369,7 @@ def test_nobody_but_the_owner_changes_what_is_written(postgres: OpenPostgres, ro
         "UPDATE saga.work SET due_at = now()",
         "SELECT saga.canonical('{}', 0)",
         "SELECT saga.opening_of('[]', 'main')",
+        "SELECT saga.request(NULL, 2, 'paused', '', '', '{}', 1, NULL, NULL, NULL, NULL, NULL, NULL)",
     ],
 )
 def test_who_may_start_sagas_may_write_no_row(postgres: OpenPostgres, role: str, statement: str) -> None:
@@ -416,7 +493,7 @@ def test_who_may_not_act_is_told_so(parties: Parties, role: str) -> None:
     ]  # fmt: skip
     for write in writes:
         with pytest.raises(
-            DatabaseNotReady, match=r"this role may not do that .* permission denied for table"
+            DatabaseNotReady, match=r"this role may not do that .* permission denied for (table|function)"
         ) as caught:
             write()
         assert 'under "Roles"' in str(caught.value)
