@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from saga import fleet, log, work
+from saga import due, fleet, log, work
 from saga.attempts import Attempts
 from saga.batch import Place
 from saga.commands import AskPolicy, KeepWatch, RunStep
@@ -116,6 +116,9 @@ class Claims:
                             damaged[place] = str(error)
         except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
             logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
+            with self._engine.database.link() as link:
+                # What could not be read may have been claimed all the same.
+                due.free_unrun(link, self.attempts.worker(), [wish.token for wish in wishes])
             return [], [], list(places)
         for place, problem in damaged.items():
             self.attempts.park_damaged(*place, problem)

@@ -89,6 +89,8 @@ def _rows(cursor: Any) -> Any:
         return cursor.fetchall()
     except (ValueError, RecursionError) as error:
         raise CorruptLog(f"stored JSON cannot be read: {type(error).__name__}: {error}") from None
+    except (psycopg.DataError, sqlalchemy.exc.DataError) as error:  # such as a time after the year 9999
+        raise CorruptLog(f"a stored value cannot be read: {first_line(error)}") from None
 
 
 class Database:

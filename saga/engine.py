@@ -81,11 +81,13 @@ class Subject:
 
     Attributes:
         saga: its definition, where this process has exactly that one.
+        foreign: it is of another realm, whose relay sends its messages.
     """
 
     id: UUID
     outline: Outline
     saga: Saga | None
+    foreign: bool = False
 
     @classmethod
     def of(cls, saga_id: UUID, saga: Saga) -> Subject:
@@ -267,6 +269,9 @@ class Engine:
             SagaNotFound: there is no such saga.
         """
         subject = self.subject(saga_id)
+        if subject.foreign:
+            # Who does not know where steps run leaves each lane where it is, and the sending to the relay.
+            subject = replace(subject, saga=None)
         state = self.read(subject)
         for tries in range(_REQUEST_TRIES):
             check(str(subject), subject.outline, state, request)
@@ -308,7 +313,7 @@ class Engine:
                 raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)
             outline = saga.outline if saga else log.definition_of(link, header)
-        return Subject(saga_id, outline, saga)
+        return Subject(saga_id, outline, saga, header.realm not in ("", self.database.realm))
 
     def read(self, subject: Subject, known: State | None = None, worker: int | None = None) -> State:
         """A saga's state now, read on from one that is known.

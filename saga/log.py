@@ -58,7 +58,15 @@ class Header:
     realm: str = ""
 
 
-HEADER = "id, name, fingerprint, key, status, reason, tags, input_hash, started_at, updated_at, finished_at, realm"
+def _held(column: str) -> str:
+    return f"least(greatest({column}, '0001-01-02 UTC'), '9999-12-30 UTC') AS {column}"
+
+
+HEADER = (
+    "id, name, fingerprint, key, status, reason, tags, input_hash, "
+    f"{_held('started_at')}, {_held('updated_at')}, {_held('finished_at')}, realm"
+)
+"""Times that Python cannot hold come as the nearest ones it can: one such row must not hide all others."""
 
 
 def read_identity(link: Link) -> UUID | None:
@@ -84,9 +92,12 @@ def read_definition(link: Link, fingerprint: str) -> Outline | None:
     rows = link.run("SELECT doc FROM {s}.definition WHERE fingerprint = %(fingerprint)s", {"fingerprint": fingerprint})
     if not rows:
         return None
-    if digest(rows[0][0]) != fingerprint:
-        raise CorruptLog(f"definition {fingerprint} is damaged: what is stored has another fingerprint")
-    return Outline.from_json(rows[0][0])
+    try:
+        if digest(rows[0][0]) != fingerprint:
+            raise CorruptLog(f"definition {fingerprint} is damaged: what is stored has another fingerprint")
+        return Outline.from_json(rows[0][0])
+    except RecursionError:
+        raise CorruptLog(f"definition {fingerprint} is damaged: it is nested too deep to be read") from None
 
 
 def definition_of(link: Link, header: Header) -> Outline:

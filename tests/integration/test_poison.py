@@ -6,8 +6,10 @@ import time
 
 import pytest
 
-from saga import log
+from saga import audit, log
+from saga.claims import Claims
 from saga.database import Link
+from saga.errors import CorruptLog
 from saga.events import Paused
 from saga.handle import Handle
 from saga.log import Addition
@@ -155,3 +157,45 @@ def test_postgres_refuses_what_no_arithmetic_can_go_on_with(bench: Bench, change
     bench.start()
     with pytest.raises(Exception, match=constraint):
         bench.sql(f"UPDATE saga.work SET {change}")
+
+
+@pytest.mark.parametrize("moment", ["20000-01-01", "infinity", "-infinity", "0044-03-15 BC"])
+def test_a_time_that_python_cannot_hold_hides_no_other_saga(bench: Bench, moment: str) -> None:
+    odd, other = bench.start(), bench.start()
+    bench.sql(f"UPDATE saga.instance SET started_at = '{moment}', updated_at = '{moment}' WHERE id = '{odd.id}'")
+    found = bench.orchestrator.find()
+    assert {handle.id for handle in found} == {odd.id, other.id}
+    assert bench.orchestrator.get(odd.id).status == "running"
+    assert {verdict.problem for verdict in audit.check(bench.engine)} == {None}
+
+
+def test_an_entry_of_a_time_that_python_cannot_hold_is_named_and_hides_no_other(bench: Bench) -> None:
+    odd, other = bench.start(), bench.start()
+    bench.sql("UPDATE saga.log SET at = '20000-01-01' WHERE saga_id = %s", odd.id)
+    with pytest.raises(CorruptLog, match=f"saga {odd.id}, after entry 0: a stored value cannot be read"):
+        odd.replay()
+    verdicts = {verdict.header.id: verdict.problem for verdict in audit.check(bench.engine)}
+    assert verdicts[other.id] is None
+    assert "cannot be read" in (verdicts[odd.id] or "")
+    worker = bench.worker()
+    runs, left = Claims(worker).claim_together([(odd.id, "main"), (other.id, "main")], ["sequence"])
+    claimed = [run.saga_id for run in runs] + [run.saga_id for place in left if (run := Claims(worker).claim(*place))]
+    assert claimed == [other.id]
+    assert bench.sql("SELECT worker FROM saga.work WHERE problem IS NOT NULL") == [(None,)]
+
+
+@pytest.mark.parametrize("depth", [250, 900])
+def test_a_definition_that_is_nested_too_deep_is_named_and_hides_no_other(bench: Bench, depth: int) -> None:
+    doc = '{"saga": "deep", "steps": ' + '[{"parallel": [' * depth + "]}]" * depth + "}"
+    odd, other = bench.start(), bench.start()
+    bench.sql(
+        "INSERT INTO saga.definition (fingerprint, name, version, doc, created_at) VALUES ('deep', 'deep', 1, %s, now())",
+        doc,
+    )
+    bench.sql("UPDATE saga.instance SET fingerprint = 'deep', name = 'deep' WHERE id = %s", odd.id)
+    assert {handle.id for handle in bench.orchestrator.find()} == {odd.id, other.id}
+    with pytest.raises(CorruptLog, match=f"saga {odd.id}: its (definition deep is damaged|stored JSON cannot be read)"):
+        bench.orchestrator.get(odd.id).replay()
+    verdicts = {verdict.header.id: verdict.problem for verdict in audit.check(bench.engine)}
+    assert verdicts[other.id] is None
+    assert "damaged" in (verdicts[odd.id] or "")

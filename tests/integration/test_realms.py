@@ -8,8 +8,10 @@ from celery import Celery
 from saga import Orchestrator
 from saga.attempts import Attempts
 from saga.claims import Claims
-from saga.outcome import Success
+from saga.outcome import Failure, Success
+from saga.work import Dispatch
 from tests.integration.conftest import FORKED, SAGAS, Bench, act, always, undo
+from tests.integration.test_relay import relay
 
 
 def test_an_apps_work_is_its_own(bench: Bench) -> None:
@@ -44,3 +46,30 @@ def test_the_realm_is_the_apps_name_unless_set(given: str | None, main: str | No
     app = Celery(main, set_as_current=False)
     app.conf.saga_realm = given
     assert Orchestrator(app, database_url="postgresql://localhost/x").database.realm == realm
+
+
+def test_an_operator_of_another_app_leaves_the_sending_to_the_sagas_own_relay(bench: Bench) -> None:
+    neighbour = Celery("neighbour", broker="memory://", set_as_current=False)
+    for task in (act, undo):
+        neighbour.task(task.run, name=task.name, shared=False)
+    other = Orchestrator(neighbour, sagas=SAGAS, database_url=bench.url)
+    published: list[object] = []
+    other.engine.publish = published.extend  # type: ignore[method-assign]
+    handle, worker = bench.start(), bench.worker()
+    worker.record(bench.claimed(handle, worker=worker), Failure(RuntimeError("x"), min_wait=60), always)
+    bench.sql("UPDATE saga.work SET queue = 'payments'")
+    assert [found.id for found in other.find()] == [handle.id]
+    other.get(handle.id).retry()
+    assert published == []
+    assert bench.sql("SELECT queue, sent, realm FROM saga.work") == [("payments", None, "integration")]
+    other.close()
+
+
+def test_a_relay_sends_and_frees_only_what_is_of_its_realm(bench: Bench) -> None:
+    ours, theirs, nobodys = bench.start(), bench.start(), bench.start()
+    for handle, realm in ((theirs, "another"), (nobodys, "")):
+        bench.sql("UPDATE saga.work SET realm = %s WHERE saga_id = %s", realm, handle.id)
+    bench.sql("UPDATE saga.work SET sent = NULL")
+    one, sent = relay(bench)
+    one.tick()
+    assert {message.saga_id for message in sent if isinstance(message, Dispatch)} == {ours.id, nobodys.id}

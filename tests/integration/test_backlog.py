@@ -1,0 +1,115 @@
+"""However much waits, each statement of the relay reads no more than it may do something about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from saga import due
+from saga.database import Link, Row
+from tests.integration.conftest import Bench
+from tests.integration.test_relay import relay
+
+MANY = 20_000
+BATCH = 10
+
+STATES = {
+    "unsent and due": "sent = NULL",
+    "unsent and due at a time": "sent = NULL, due_at = now() - interval '1 min'",
+    "due later": "sent = NULL, due_at = now() + interval '1 day'",
+    "sent and unclaimed": "sent = now() - interval '1 h'",
+    "sent, in their grace": "sent = now() - interval '1 s', dispatches = 12",
+    "lost": "sent = now() - interval '1 day', dispatches = 1",
+    "claimed": "sent = NULL, worker = 7, token = gen_random_uuid(), due_at = now() + interval '1 day'",
+    "of another realm": "realm = 'another', sent = NULL",
+}
+
+
+def fill(bench: Bench, state: str) -> None:
+    """Many lanes, all in the same state."""
+    bench.start()
+    bench.sql(
+        "INSERT INTO saga.work (saga_id, lane, step, attempt, undo, fingerprint, queue, due_at, sent, dispatches, realm) "
+        "SELECT gen_random_uuid(), lane, step, attempt, undo, fingerprint, queue, due_at, sent, dispatches, realm "
+        f"FROM saga.work, generate_series(1, {MANY})"
+    )
+    bench.sql(f"UPDATE saga.work SET {STATES[state]}")
+    bench.sql("VACUUM ANALYZE saga.work")
+    if state == "lost":
+        bench.sql("INSERT INTO saga.probe VALUES ('integration', 'celery', now(), now(), 0)")
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """The rows of tables and indexes that the nodes of a plan looked at."""
+    own = 0
+    if "Relation Name" in plan and plan["Node Type"] != "ModifyTable":
+        own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    return round(own * plan["Actual Loops"]) + sum(map(rows_read, plan.get("Plans", [])))
+
+
+@contextmanager
+def reading() -> Iterator[dict[str, int]]:
+    """How many rows each statement on the work read meanwhile."""
+    seen: dict[str, int] = {}
+    run = Link.run
+
+    def explained(self: Link, statement: str, params: Any) -> list[Row]:
+        if "{s}.work" not in statement or not isinstance(self.connection, psycopg.Connection):
+            return run(self, statement, params)
+        with self.connection.transaction(force_rollback=True):
+            plan = run(self, f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", params)[0][0][0]["Plan"]
+        seen[statement] = max(seen.get(statement, 0), rows_read(plan))
+        return run(self, statement, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(due.Link, "run", explained)
+        yield seen
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_look_reads_no_more_than_it_does_something_about(bench: Bench, state: str) -> None:
+    fill(bench, state)
+    one, _ = relay(bench)
+    one._chores.batch = BATCH
+    one._chores.enrol()
+    with reading() as seen:
+        one._round()
+    assert len(seen) >= 5
+    assert {statement: count for statement, count in seen.items() if count > 20 * BATCH} == {}
+
+
+def test_the_realms_are_told_without_reading_all_their_work(bench: Bench) -> None:
+    fill(bench, "sent and unclaimed")
+    with reading() as seen, bench.orchestrator.database.link() as link:
+        [realm] = due.read_realms(link)
+    assert (realm.name, realm.claimed, realm.unseen) == ("integration", False, None)
+    assert realm.waited is not None
+    assert 3590 < realm.waited < 3700
+    assert max(seen.values()) < 100
+
+
+def test_a_realm_tells_when_its_relay_looked(bench: Bench) -> None:
+    one, _ = relay(bench)
+    bench.claimed(bench.start())
+    one.tick()
+    with bench.orchestrator.database.link() as link:
+        [realm] = due.read_realms(link)
+    assert (realm.waited, realm.claimed) == (None, True)
+    assert realm.unseen is not None
+    assert realm.unseen < 10
+
+
+def test_more_queues_than_a_look_goes_through_all_get_their_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saga.relay._LOTS", 3)
+    one, sent = relay(bench)
+    for number in range(8):
+        bench.start()
+        bench.sql("UPDATE saga.work SET queue = %s WHERE queue = 'celery'", f"queue-{number}")
+    bench.sql("UPDATE saga.work SET sent = sent - interval '1 min'")
+    for _ in range(4):
+        one.tick()
+    assert {message.queue for message in sent} == {f"queue-{number}" for number in range(8)}
