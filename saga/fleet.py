@@ -7,12 +7,13 @@ liveness lock tells.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from saga.database import Link
-from saga.work import AT_ONCE, Dispatch
+from saga.work import AT_ONCE, DUE_SINCE, Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +166,103 @@ def offer_parked(link: Link, about: About, limit: int) -> list[Dispatch]:
         {"fingerprints": list(about.fingerprints), "queues": list(about.queues), "realm": about.realm, "limit": limit},
     )
     return [Dispatch(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Lanes that are alike and wait for a worker.
+
+    Attributes:
+        saga: the name of their saga; ``None`` where its definition is not stored.
+        problem: why they are parked.
+        sent: their messages are on their way.
+        lanes: how many.
+        seconds: for how long the first of them has been due.
+    """
+
+    queue: str
+    fingerprint: str
+    saga: str | None
+    realm: str
+    problem: str | None
+    sent: bool
+    lanes: int
+    seconds: float
+
+
+_WAITING = f"""
+    SELECT {{which}} w.queue, w.fingerprint, min(d.name), w.realm, w.problem, w.sent IS NOT NULL, count(*),
+           greatest(0, extract(epoch FROM clock_timestamp() - min({DUE_SINCE})))::float8
+    FROM {{{{s}}}}.work AS w LEFT JOIN {{{{s}}}}.definition AS d USING (fingerprint)
+    WHERE w.worker IS NULL
+      AND (w.problem IS NOT NULL OR {DUE_SINCE} <= clock_timestamp() - make_interval(secs => %(after)s)) {{given}}
+    GROUP BY {{which}} w.queue, w.fingerprint, w.realm, w.problem, w.sent IS NOT NULL
+    ORDER BY 8 DESC
+"""
+
+
+def read_waiting(link: Link, after: float) -> list[Waiting]:
+    """All that is parked, or has been due for so many seconds; what has waited longest first."""
+    return [Waiting(*row) for row in link.run(_WAITING.format(which="", given=""), {"after": after})]
+
+
+def read_waiting_of(link: Link, sagas: Sequence[UUID], after: float) -> dict[UUID, Waiting]:
+    """Of each of these sagas that is parked, or has been due for so many seconds, what has waited longest."""
+    statement = _WAITING.format(which="w.saga_id,", given="AND w.saga_id = ANY(%(sagas)s)").replace("BY 8", "BY 9")
+    rows = link.run(statement, {"after": after, "sagas": list(sagas)})
+    return {row[0]: Waiting(*row[1:]) for row in reversed(rows)}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt under way.
+
+    Attributes:
+        seconds: since it was started.
+    """
+
+    worker: int
+    saga_id: UUID
+    saga: str
+    lane: str
+    step: str
+    undo: bool
+    attempt: int
+    seconds: float
+
+
+def read_running(link: Link, limit: int) -> list[Running]:
+    """The attempts under way, by worker; as many as that."""
+    rows = link.run(
+        """
+        SELECT w.worker, w.saga_id, i.name, w.lane, open.step, open.kind = 'compensation_started', open.attempt,
+               greatest(0, extract(epoch FROM clock_timestamp() - open.at))::float8
+        FROM (SELECT * FROM {s}.work WHERE worker IS NOT NULL ORDER BY worker LIMIT %(limit)s) AS w
+        JOIN {s}.instance AS i ON i.id = w.saga_id,
+        LATERAL (
+            SELECT step, kind, attempt, at FROM {s}.log
+            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ('step_started', 'compensation_started')
+            ORDER BY seq DESC LIMIT 1
+        ) AS open
+        ORDER BY w.worker, w.saga_id, w.lane
+        """,
+        {"limit": limit},
+    )
+    return [Running(*row) for row in rows]
+
+
+def read_relay_age(link: Link, realm: str) -> float | None:
+    """Seconds since a relay of that realm has looked; ``None`` when none ever has."""
+    rows = link.run(
+        """
+        SELECT extract(epoch FROM clock_timestamp() - looked_at)::float8 FROM {s}.relay
+        WHERE realm = %(realm)s AND looked_at IS NOT NULL
+        """,
+        {"realm": realm},
+    )
+    return float(rows[0][0]) if rows else None
+
+
+def has_work(link: Link, realm: str) -> bool:
+    """Whether anything is to be done in that realm: work that waits, or runs."""
+    return bool(link.run("SELECT 1 FROM {s}.work WHERE realm IN ('', %(realm)s) LIMIT 1", {"realm": realm}))

@@ -19,7 +19,7 @@ from saga.errors import CorruptLog
 from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
 from saga.outline import Outline
 from saga.state import Status
-from saga.work import ADD, MOVE, REMOVE, Changes
+from saga.work import ADD, DUE_SINCE, MOVE, REMOVE, Changes
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
 _READ = "seq, kind, lane, step, attempt, data, worker, at, format"
@@ -387,6 +387,7 @@ def find_headers(
     until: datetime | None = None,
     after: UUID | None = None,
     limit: int = 100,
+    parked_after: float | None = None,
 ) -> list[Header]:
     """Sagas, newest first, one page of them: those before ``after`` in that order."""
     where = ["TRUE"]
@@ -395,6 +396,7 @@ def find_headers(
     where += ["tags IS NOT NULL AND tags @> %(tags)s::jsonb"] * (tags is not None)
     where += ["started_at >= %(since)s"] * (since is not None)
     where += ["started_at < %(until)s"] * (until is not None)
+    where += [_PARKED] * (parked_after is not None)
     where += ["id < %(after)s"] * (after is not None)
     parts = [
         f"(SELECT {HEADER} FROM {{s}}.instance WHERE {' AND '.join([*where, status, time])} ORDER BY id DESC LIMIT %(limit)s)"
@@ -404,9 +406,14 @@ def find_headers(
     rows = link.run_planned(
         f"SELECT {HEADER} FROM ({' UNION ALL '.join(parts)}) AS found ORDER BY id DESC LIMIT %(limit)s",
         {"name": name, "key": key, "tags": None if tags is None else dumps(tags), "since": since, "until": until,
-         "low": _id_at(since, -1), "high": _id_at(until, 1), "after": after, "limit": limit},
+         "low": _id_at(since, -1), "high": _id_at(until, 1), "after": after, "limit": limit, "parked": parked_after},
     )  # fmt: skip
     return [Header(*row) for row in rows]
+
+
+_PARKED = f"""id IN (
+    SELECT saga_id FROM {{s}}.work
+    WHERE worker IS NULL AND (problem IS NOT NULL OR {DUE_SINCE} <= clock_timestamp() - make_interval(secs => %(parked)s)))"""
 
 
 def _by_status(statuses: Sequence[str]) -> list[str]:

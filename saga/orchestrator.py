@@ -21,6 +21,7 @@ from saga.codec import clean_text
 from saga.config import Settings
 from saga.database import Database, clear_errors
 from saga.definition import Input, Saga
+from saga.diagnosis import PATIENCE
 from saga.discovery import Discovery
 from saga.engine import Engine
 from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga, brief
@@ -296,6 +297,7 @@ class Orchestrator:
         until: datetime | None = None,
         limit: int = 100,
         after: Handle | UUID | str | None = None,
+        parked: bool = False,
     ) -> list[Handle]:
         """Sagas that match all that is given, newest first.
 
@@ -305,6 +307,7 @@ class Orchestrator:
             since: started then or later; ``until``: started before.
             limit: how many.
             after: the last one of the page before.
+            parked: only those with work that no worker can run, or that has waited for longer than it should.
 
         Raises:
             InputError: one of these is of the wrong kind.
@@ -323,7 +326,7 @@ class Orchestrator:
         with clear_errors(self.database), self.database.link() as link:
             headers = log.find_headers(
                 link, name=name, statuses=statuses, key=key, tags=tags, since=since, until=until,
-                after=last, limit=limit,
+                after=last, limit=limit, parked_after=PATIENCE if parked else None,
             )  # fmt: skip
         return [Handle(self.engine, self._waiter, header.id, header) for header in headers]
 

@@ -100,7 +100,9 @@ def followed(outline: Outline, track: _T, status: StepStatus, event: AttemptEven
         return evolve(track, status=status, attempts=event.attempt, deadline=deadline, began=track.began or at,
                        due=None, wait=None, held=False, worker=entry.worker)  # fmt: skip
     if isinstance(event, AttemptSucceeded):
-        return evolve(track, status=status, result=event.result, deadline=None, worker=None)
+        # What an earlier attempt failed of stays in the log.
+        return evolve(track, status=status, result=event.result, deadline=None, worker=None, error=None,
+                      error_type=None, code=None, details=None)  # fmt: skip
     safe = outline.steps[event.step].transactional and not event.undo
     if isinstance(event, AttemptFailed):
         due, wait = moment(at, event.wait)

@@ -281,6 +281,7 @@ class OpenLane:
         due_at: the earliest claim; of a claimed lane, when the relay looks at it again.
         attempt: to make, or under way; ``None`` where whoever claims the lane decides first.
         problem: why it is parked.
+        host: where the worker that has it runs, and ``pid`` its process there, as far as it has told.
     """
 
     lane: str
@@ -292,14 +293,26 @@ class OpenLane:
     sent_at: datetime | None
     worker: int | None
     problem: str | None
+    host: str | None
+    pid: int | None
 
 
 def read_lanes(link: Link, saga_id: UUID) -> list[OpenLane]:
-    """The rows of one saga."""
+    """The rows of one saga.
+
+    A lane that has gone on inline is at the step that the log says; its row still names that of the claim.
+    """
     rows = link.run(
         f"""
-        SELECT lane, step, undo, attempt, queue, {DUE_SINCE}, sent, worker, problem
-        FROM {{s}}.work WHERE saga_id = %(saga)s ORDER BY lane
+        SELECT w.lane, coalesce(open.step, w.step), coalesce(open.undo, w.undo), coalesce(open.attempt, w.attempt), w.queue,
+               {DUE_SINCE}, w.sent, w.worker, w.problem, m.host, m.pid
+        FROM {{s}}.work AS w LEFT JOIN {{s}}.worker AS m ON m.number = w.worker
+        LEFT JOIN LATERAL (
+            SELECT step, kind = 'compensation_started' AS undo, attempt FROM {{s}}.log
+            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ('step_started', 'compensation_started')
+            ORDER BY seq DESC LIMIT 1
+        ) AS open ON w.worker IS NOT NULL
+        WHERE w.saga_id = %(saga)s ORDER BY w.lane
         """,
         {"saga": saga_id},
     )
@@ -366,15 +379,6 @@ def read_waiting(link: Link, saga_ids: Sequence[UUID]) -> set[UUID]:
         {"ids": list(saga_ids)},
     )
     return {row[0] for row in rows}
-
-
-def read_problems(link: Link, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """What these sagas' parked work waits for."""
-    rows = link.run(
-        "SELECT saga_id, min(problem) FROM {s}.work WHERE saga_id = ANY(%(ids)s) AND problem IS NOT NULL GROUP BY saga_id",
-        {"ids": list(saga_ids)},
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from saga.doctor import Level, examine
 @json_option
 @pass_context
 def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
-    """Check the settings of Celery and Postgres.
+    """Check the settings of Celery and Postgres, and whether workers and a relay live.
 
     Names each unsafe one with its remedy. Exits with 1 if any is bad, with --strict on warnings, too; notes (what has no effect in a saga) are only shown.
     """
@@ -28,11 +28,14 @@ def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
     else:
         print_table(("level", "what", "remedy"), [(each.level, each.what, each.remedy) for each in findings])
-        click.echo(f"\n{_verdict(healthy, passes)}")
+        warned = any(finding.level is Level.WARNING for finding in findings)
+        click.echo(f"\n{_verdict(healthy, passes, warned)}")
     sys.exit(0 if passes else 1)
 
 
-def _verdict(healthy: bool, passes: bool) -> str:
+def _verdict(healthy: bool, passes: bool, warned: bool) -> str:
     if not healthy:
         return "it is not safe like this"
-    return "nothing is bad" if passes else "nothing is bad, but there are warnings, and --strict counts them"
+    if not passes:
+        return "nothing is bad, but there are warnings, and --strict counts them"
+    return "nothing is bad, but there are warnings" if warned else "nothing is bad"

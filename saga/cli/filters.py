@@ -28,11 +28,12 @@ class Filter:
     tags: Any
     since: datetime | None
     until: datetime | None
+    parked: bool = False
 
     @property
     def given(self) -> bool:
         """Whether there is any option."""
-        return any((self.saga, self.statuses, self.key, self.tags, self.since, self.until))
+        return any((self.saga, self.statuses, self.key, self.tags, self.since, self.until, self.parked))
 
     def page(
         self, orchestrator: Orchestrator, limit: int, after: Handle | str | None, statuses: Sequence[str] = ()
@@ -45,7 +46,7 @@ class Filter:
         """
         return orchestrator.find(
             saga=self.saga, status=self.statuses or statuses, key=self.key, tags=self.tags, since=self.since,
-            until=self.until, limit=limit, after=after,
+            until=self.until, limit=limit, after=after, parked=self.parked,
         )  # fmt: skip
 
     def pages(self, orchestrator: Orchestrator, statuses: Sequence[str]) -> Iterator[Sequence[Handle]]:
@@ -69,6 +70,7 @@ _OPTIONS = (
     click.option("--tag", "tags", multiple=True, metavar="K=V", help="Only with this tag; repeat it."),
     click.option("--since", type=time, help="Only started then or later: 2026-07-01, or 2h for two hours ago."),
     click.option("--until", type=time, help="Only started before."),
+    click.option("--parked", is_flag=True, help="Only with work that waits for longer than it should."),
 )
 
 
@@ -77,8 +79,8 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_filter(*args: Any, saga: str | None, statuses: Sequence[str], key: str | None, tags: Sequence[str],
-                    since: datetime | None, until: datetime | None, **options: Any) -> Any:  # fmt: skip
-        chosen = Filter(saga, [str(word) for word in statuses], key, tags_of(tags), since, until)
+                    since: datetime | None, until: datetime | None, parked: bool, **options: Any) -> Any:  # fmt: skip
+        chosen = Filter(saga, [str(word) for word in statuses], key, tags_of(tags), since, until, parked)
         return command(*args, chosen=chosen, **options)
 
     for option in reversed(_OPTIONS):

@@ -26,7 +26,9 @@ def _what(lane: OpenLane) -> str:
 
 
 def _where(lane: OpenLane) -> str:
-    return f"worker {lane.worker}" if lane.worker is not None else f"queue {lane.queue}"
+    if lane.worker is None:
+        return f"queue {lane.queue}"
+    return f"worker {lane.worker}" + (f" ({lane.host}, process {lane.pid})" if lane.host else "")
 
 
 def print_lanes(lanes: Sequence[OpenLane]) -> None:
@@ -52,3 +54,9 @@ def lane_json(lane: OpenLane) -> dict[str, Any]:
         "worker": lane.worker,
         "problem": lane.problem,
     }
+
+
+def workers_json(lanes: Sequence[OpenLane]) -> list[dict[str, Any]]:
+    """The workers that have them, and where these run, as JSON."""
+    found = {lane.worker: lane for lane in lanes if lane.worker is not None}
+    return [{"worker": worker, "host": lane.host, "pid": lane.pid} for worker, lane in found.items()]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import click
 
-from saga import short_ids, work
+from saga import short_ids
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.naming import did_you_mean
 from saga.cli.output import age, console, json_option, print_json, print_records, say
 from saga.cli.shapes import header_json
+from saga.cli.waits import Wait, problem_of, read_waits
 from saga.database import Database, clear_errors
 from saga.handle import Handle
 from saga.orchestrator import Orchestrator
@@ -35,26 +36,20 @@ def list_command(context: Context, chosen: Filter, limit: int, after: str | None
     orchestrator = context.orchestrator
     found = chosen.page(orchestrator, limit + 1, after)
     page, more = found[:limit], len(found) > limit
-    problems = read_problems(orchestrator.database, [handle.id for handle in page])
+    waits = read_waits(orchestrator.database, [handle.id for handle in page])
     if as_json:
-        sagas = [header_json(handle.header, problems.get(handle.id)) for handle in page]
+        sagas = [header_json(handle.header, problem_of(waits, handle.id)) for handle in page]
         print_json({"sagas": sagas, "after": str(page[-1].id) if more else None})
         return
-    print_sagas(orchestrator.database, page, problems)
+    print_sagas(orchestrator.database, page, waits)
     if more:
         say(f"there is more: --after {page[-1].id}", err=True)
     if not found:
         say(_nothing(orchestrator, chosen), err=True)
 
 
-def read_problems(database: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Why work of these sagas is parked, where it is."""
-    with clear_errors(database), database.link() as link:
-        return work.read_problems(link, ids)
-
-
-def print_sagas(database: Database, handles: Sequence[Handle], problems: dict[UUID, str]) -> None:
-    """A table of sagas; whole ids where a program may read them."""
+def print_sagas(database: Database, handles: Sequence[Handle], waits: Mapping[UUID, Wait]) -> None:
+    """A table of sagas, with what their work waits for; whole ids where a program may read them."""
     headers = [handle.header for handle in handles]
     names = {header.id: str(header.id) for header in headers}
     if console().is_terminal:
@@ -62,14 +57,14 @@ def print_sagas(database: Database, handles: Sequence[Handle], problems: dict[UU
             names = short_ids.shorten(link, list(names))
     rows = [
         (names[header.id], header.status, header.name, header.key, age(header.started_at),
-         _reason(header.reason, problems.get(header.id)))
+         _reason(header.reason, waits.get(header.id)))
         for header in headers
     ]  # fmt: skip
     print_records(("id", "status", "saga", "key", "age", "reason"), rows)
 
 
-def _reason(reason: str | None, problem: str | None) -> str:
-    return "; ".join(part for part in (reason, f"parked: {problem}" if problem else None) if part)
+def _reason(reason: str | None, wait: Wait | None) -> str:
+    return "; ".join(part for part in (reason, wait and wait.text) if part)
 
 
 def _nothing(orchestrator: Orchestrator, chosen: Filter) -> str:

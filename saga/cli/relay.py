@@ -10,6 +10,11 @@ import click
 
 from saga import schema
 from saga.cli.context import Context, pass_context
+from saga.liveness import Liveness
+from saga.membership import Membership
+from saga.orchestrator import Orchestrator
+
+_TELL_EVERY = 5.0
 
 
 @click.command("relay")
@@ -27,5 +32,29 @@ def relay_command(context: Context) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("saga").info("the relay of %s runs", orchestrator.database.name)
+    membership, liveness = _membership(orchestrator)
+    threading.Thread(target=_take_part, args=(membership, stopping), name="saga-upkeep", daemon=True).start()
     orchestrator.relay().run(stopping)
+    membership.leave()
+    liveness.stop()
     logging.getLogger("saga").info("the relay ends")
+
+
+def _membership(orchestrator: Orchestrator) -> tuple[Membership, Liveness]:
+    """What shows the others that a relay lives here."""
+    liveness = Liveness(orchestrator.database, orchestrator.settings)
+    membership = Membership(
+        orchestrator.app, orchestrator.database, orchestrator.engine.catalog, liveness,
+        orchestrator.publisher.publish, relays=True, steps=False,
+    )  # fmt: skip
+    return membership, liveness
+
+
+def _take_part(membership: Membership, stopping: threading.Event) -> None:
+    while True:
+        try:
+            membership.look(idle=False)
+        except Exception as error:
+            logging.getLogger("saga").debug("the others cannot be told of this relay yet: %s", error)
+        if stopping.wait(_TELL_EVERY):
+            return

@@ -15,10 +15,11 @@ import click
 from saga import work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
-from saga.cli.listing import print_sagas, read_problems
+from saga.cli.listing import print_sagas
 from saga.cli.naming import find_saga
 from saga.cli.output import say
 from saga.cli.types import json_value
+from saga.cli.waits import read_waits
 from saga.database import clear_errors
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
 from saga.handle import Handle
@@ -110,7 +111,7 @@ def _command(action: Action) -> click.Command:
 def _preview(action: Action, orchestrator: Orchestrator, chosen: Filter) -> None:
     found = list(islice(action.all(orchestrator, chosen), _COUNTED))
     shown = found[:_PREVIEW]
-    print_sagas(orchestrator.database, shown, read_problems(orchestrator.database, [handle.id for handle in shown]))
+    print_sagas(orchestrator.database, shown, read_waits(orchestrator.database, [handle.id for handle in shown]))
     number = f"{len(found)}" if len(found) < _COUNTED else f"{_COUNTED} or more"
     say(f"{action.name} would be asked of {number} sagas; add --yes to do it, nothing is done yet", err=True)
 

@@ -19,7 +19,14 @@ from saga.errors import SagaError, first_line
 SECTIONS = {
     "Define": {"check": "define", "graph": "define"},
     "Run": {"start": "start", "relay": "relay", "dev": "dev", "demo": "dev"},
-    "Read": {"list": "listing", "show": "show", "log": "history", "replay": "history"},
+    "Read": {
+        "list": "listing",
+        "show": "show",
+        "log": "history",
+        "replay": "history",
+        "stats": "stats",
+        "workers": "workers",
+    },
     "Repair": {
         "retry": "repair",
         "skip": "repair",

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import click
 
 from saga.cli.context import Context, pass_context
-from saga.cli.lanes import lane_json, print_lanes, read_lanes
+from saga.cli.lanes import lane_json, print_lanes, read_lanes, workers_json
 from saga.cli.naming import find_saga
 from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import header_json, state_json
+from saga.cli.waits import Wait, problem_of, read_waits
 from saga.log import Header
 from saga.state import State, StepState, Track
 from saga.work import OpenLane
@@ -32,11 +33,14 @@ def show_command(context: Context, id: str, as_json: bool) -> None:
     handle = find_saga(orchestrator, id)
     state, header = handle.replay(), handle.refresh()
     lanes = read_lanes(orchestrator.database, handle.id)
+    waits = read_waits(orchestrator.database, [handle.id])
+    wait = waits.get(handle.id)
     if as_json:
-        about = header_json(header, _problem(lanes))
-        print_json({**about, **state_json(handle.id, state), "work": [lane_json(lane) for lane in lanes]})
+        about = header_json(header, problem_of(waits, handle.id))
+        work = {"work": [lane_json(lane) for lane in lanes], "workers": workers_json(lanes)}
+        print_json({**about, **state_json(handle.id, state), **work})
         return
-    print_table(("saga", header.name), _about(header, state, lanes))
+    print_table(("saga", header.name), _about(header, state, lanes, wait))
     click.echo()
     print_steps(state.steps)
     if lanes:
@@ -48,7 +52,7 @@ def _problem(lanes: Sequence[OpenLane]) -> str | None:
     return next((lane.problem for lane in lanes if lane.problem), None)
 
 
-def _about(header: Header, state: State, lanes: Sequence[OpenLane]) -> list[tuple[str, object]]:
+def _about(header: Header, state: State, lanes: Sequence[OpenLane], wait: Wait | None) -> list[tuple[str, object]]:
     """What is known of a saga as a whole; what there is nothing of is left out."""
     rows = [
         ("id", header.id),
@@ -57,6 +61,7 @@ def _about(header: Header, state: State, lanes: Sequence[OpenLane]) -> list[tupl
         ("status", state.status),
         ("reason", state.reason),
         ("parked", _problem(lanes)),
+        ("late", None if _problem(lanes) else wait and wait.text),
         ("asked", state.cancel_reason and f"{state.cancel_reason}; it waits for the pivot"),
         ("input", shortened(state.input, 200)),
         ("started", f"{moment(header.started_at)}, {age(header.started_at)} ago"),

@@ -13,9 +13,14 @@ import click
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, say
 from saga.cli.types import duration, json_object, key_text, seconds, tags_of
+from saga.cli.waits import warn_of_delay, warn_of_obstacle
+from saga.diagnosis import PATIENCE
 from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
 from saga.handle import Handle
 from saga.state import State, Status
+
+_A_WHILE = PATIENCE + 1
+"""Seconds of waiting after which one wants to know what for."""
 
 
 @click.command("start")
@@ -62,9 +67,10 @@ def start_command(
     )
     if not as_json:
         say(str(handle.id))
+    if handle.status is Status.RUNNING:
+        warn_of_obstacle(context.orchestrator.database, handle.id)
     if wait is not None:
-        with suppress(TimeoutError):  # the state tells
-            handle.wait(None if math.isinf(wait) else wait)
+        _wait(context, handle, wait)
     state = handle.replay()
     if as_json:
         print_json({"id": str(handle.id), "saga": saga, "status": str(state.status), "reason": state.reason,
@@ -72,6 +78,22 @@ def start_command(
         sys.exit(0 if wait is None or state.status is Status.COMPLETED else 1)
     if wait is not None:
         _print_end(handle, state, wait)
+
+
+def _wait(context: Context, handle: Handle, seconds: float) -> None:
+    """Wait for the end; what holds it up is said when it has taken a while, and when the time is over."""
+    database = context.orchestrator.database
+    first = min(seconds, _A_WHILE)
+    with suppress(TimeoutError):  # the state tells
+        handle.wait(first)
+        return
+    warn_of_delay(database, handle.id)
+    if seconds <= first:
+        return
+    with suppress(TimeoutError):
+        handle.wait(None if math.isinf(seconds) else seconds - first)
+        return
+    warn_of_delay(database, handle.id)
 
 
 def _print_end(handle: Handle, state: State, waited: float) -> None:

@@ -9,6 +9,7 @@ from saga.doctor.finding import Finding, Level
 from saga.doctor.server import examine_server
 from saga.doctor.settings import SETTINGS_CHECKS
 from saga.doctor.steps import STEP_CHECKS
+from saga.doctor.workers import examine_workers
 from saga.errors import DatabaseNotReady
 from saga.orchestrator import Orchestrator
 
@@ -18,7 +19,7 @@ __all__ = ["Finding", "Level", "examine"]
 def examine(orchestrator: Orchestrator) -> list[Finding]:
     """Everything there is to say about an orchestrator's app, its broker and its database, the worst first.
 
-    It waits a few seconds at most for a broker that does not answer, and ten for a database.
+    It waits a few seconds at most for the broker and its workers to answer, and ten for a database.
     """
     findings = [finding for check in SETTINGS_CHECKS for finding in check(orchestrator.app)]
     try:
@@ -27,5 +28,8 @@ def examine(orchestrator: Orchestrator) -> list[Finding]:
         findings.append(Finding(Level.BAD, str(error), "name the database of the saga log"))
     else:
         findings += [finding for check in STEP_CHECKS for finding in check(orchestrator.app, engine.catalog)]
-        findings += examine_server(orchestrator.app, engine.database)
+        server = list(examine_server(orchestrator.app, engine.database))
+        findings += server
+        if all(finding.level is not Level.BAD for finding in server):  # else there may be no table to ask
+            findings += examine_workers(orchestrator.app, engine.catalog, engine.database)
     return sorted(findings, key=lambda finding: list(Level).index(finding.level))

@@ -178,6 +178,10 @@ def keep_up(parties: Parties) -> None:
         assert [member.alive for member in fleet.read_members(link)] == [True]
     membership.leave()
     liveness.stop()
+    with orchestrator.database.link() as link:
+        looked = fleet.read_relay_age(link, orchestrator.database.realm)
+    assert looked is not None
+    assert looked < 60
 
 
 def rebuild(parties: Parties) -> None:
@@ -248,7 +252,15 @@ def read(parties: Parties) -> None:
     seen = reader.get(handle.id)
     assert (seen.status, seen.replay().seq, len(seen.log())) == (Status.RUNNING, 1, 1)
     schema.check(reader.database)
-    for words in (["list"], ["show", str(handle.id)], ["log", str(handle.id)], ["replay", str(handle.id)], ["check"]):
+    for words in (
+        ["list"],
+        ["show", str(handle.id)],
+        ["log", str(handle.id)],
+        ["replay", str(handle.id)],
+        ["check"],
+        ["stats"],
+        ["workers"],
+    ):
         result = CliRunner().invoke(cli, words)
         assert result.exit_code == 0, result.output
 
