@@ -91,12 +91,12 @@ BEGIN
     IF length(given::text) > 10000000
         OR left(encode(sha256(convert_to({s}.canonical(given, 0), 'UTF8')), 'hex'), 32) IS DISTINCT FROM print
     THEN
-        RAISE EXCEPTION 'definition %: what was given has another fingerprint', left(print, 100)
-            USING ERRCODE = 'data_exception';
+        RAISE EXCEPTION USING ERRCODE = 'data_exception',
+            MESSAGE = 'definition ' || left(print, 100) || ': what was given has another fingerprint';
     END IF;
     opening := {s}.opening_of(given -> 'steps', 'main');
     IF opening IS NULL OR called IS NULL THEN
-        RAISE EXCEPTION 'definition %: it is none', left(print, 100) USING ERRCODE = 'data_exception';
+        RAISE EXCEPTION USING ERRCODE = 'data_exception', MESSAGE = 'definition ' || left(print, 100) || ': it is none';
     END IF;
     INSERT INTO {s}.definition (fingerprint, name, version, doc, opening, created_at)
     SELECT print, called, coalesce((SELECT max(version) FROM {s}.definition WHERE name = called), 0) + 1, given, opening,

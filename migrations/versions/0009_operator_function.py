@@ -39,8 +39,8 @@ BEGIN
         OR (status = 'paused' AND what <> 'paused')
         OR (status = 'completed' AND what NOT IN ('step_skipped', 'resumed'))
     THEN
-        RAISE EXCEPTION 'an operator cannot ask for %, status %', left(what, 100), left(status, 100)
-            USING ERRCODE = 'data_exception';
+        RAISE EXCEPTION USING ERRCODE = 'data_exception',
+            MESSAGE = concat('an operator cannot ask for ', left(what, 100), ', status ', left(status, 100));
     END IF;
     IF what = 'compensate_requested' THEN
         -- The instance first, the one exception to the order of locks, so that it cannot cross with a purge.

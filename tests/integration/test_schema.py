@@ -112,6 +112,19 @@ def test_the_statements_can_be_printed_instead() -> None:
     assert "CREATE SCHEMA IF NOT EXISTS elsewhere" in text
 
 
+def test_the_printed_statements_make_what_an_upgrade_makes(empty_url: str) -> None:
+    with psycopg.connect(empty_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(schema.sql().encode())
+    target = database(empty_url)
+    schema.check(target)
+    with (
+        pytest.raises(pg.DataError, match="definition 0: what was given has another fingerprint"),
+        target.link() as link,
+    ):
+        link.run("SELECT {s}.register('0', '{}')", {})
+    target.dispose()
+
+
 def test_a_database_that_is_not_upgraded_is_named_with_its_remedy(empty_url: str) -> None:
     orchestrator = Orchestrator(sagas=SAGAS, database_url=empty_url)
     orchestrator._app = app
