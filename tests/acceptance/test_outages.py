@@ -211,14 +211,14 @@ def test_a_postgres_that_refuses_to_write_stops_everything_and_loses_nothing(wor
     worker = world.worker(concurrency=2)
     handles = folder.start(world, 2, gated="b")
     folder.await_ran(2, "b")
-    world.sql("CREATE SEQUENCE refusal")
+    world.sql("CREATE SEQUENCE saga.refusal")
     world.sql(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('refusal'); "
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('saga.refusal'); "
         "RAISE EXCEPTION 'could not extend file: no space left on device' USING ERRCODE = 'disk_full'; END $$"
     )
     world.sql("CREATE TRIGGER refuse BEFORE INSERT ON saga.log EXECUTE FUNCTION refuse()")
     folder.open()
-    eventually(lambda: world.sql("SELECT last_value FROM refusal")[0][0] > 10, "writes that are refused")
+    eventually(lambda: world.sql("SELECT last_value FROM saga.refusal")[0][0] > 10, "writes that are refused")
     with pytest.raises(DatabaseNotReady, match="no space left on device"):
         folder.start(world, 1)
     world.sql("DROP TRIGGER refuse ON saga.log")

@@ -21,6 +21,22 @@ pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
 ORDER = {"sku": "A1", "quantity": 2, "card": "4242", "email": "ann@example.org"}
+ASYNC = f"""
+import asyncio
+import os
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+async def main():
+    engine = create_async_engine(os.environ["SAGA_DATABASE_URL"])
+    async with AsyncSession(engine) as session:
+        await place(session, {ORDER!r}, 8)
+    await engine.dispose()
+
+
+asyncio.run(main())
+"""
 DJANGO = """
 import os
 
@@ -116,6 +132,8 @@ def test_a_program_that_uses_the_shop_runs_as_it_is_pasted(shop: Shop, program: 
     starts, before = "orchestrator.start(" in program, shop.sagas
     if "django" in program:
         program = f"{DJANGO}\n{program}\nplace({ORDER!r}, 7)\n"
+    if "AsyncSession" in program:
+        program = f"{program}\n{ASYNC}"
     shop.run(program.replace("postgresql+psycopg://user@host:5432/shop", shop.env["SAGA_DATABASE_URL"]))
     assert len(shop.sagas - before) == starts
 
