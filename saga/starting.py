@@ -261,6 +261,8 @@ class Starter:
         Raises:
             DefinitionError: a router of the app fails for one of their tasks.
         """
+        with self._engine.database.link():
+            pass  # costs no round trip, and finds out whether the connections broke since the last start
         if self._breaks != self._engine.database.breaks:
             self._breaks = self._engine.database.breaks
             self._registered.clear()
