@@ -291,6 +291,17 @@ def test_the_owner_may_upgrade_again(postgres: OpenPostgres) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_a_table_that_comes_later_is_open_to_nobody(postgres: OpenPostgres, role: str) -> None:
+    with psycopg.connect(postgres.url_as("saga_owner"), autocommit=True) as owner:
+        owner.execute("CREATE TABLE saga.later (secret text)")
+        try:
+            with psycopg.connect(postgres.url_as(role)) as other, pytest.raises(pg.InsufficientPrivilege):
+                other.execute("TABLE saga.later")
+        finally:
+            owner.execute("DROP TABLE saga.later")
+
+
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(
     "statement",
     [
