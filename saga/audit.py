@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from saga import log
+from saga import log, search
 from saga.database import clear_errors
 from saga.engine import Engine, Subject
 from saga.errors import CorruptLog
 from saga.events import Entry
-from saga.log import Header, NewStatus
+from saga.log import NewStatus
 from saga.outline import Outline
+from saga.search import Header
 from saga.state import State
 
 _PAGE = 500
@@ -82,7 +83,7 @@ def rebuild(engine: Engine) -> Iterator[Verdict]:
 def count(engine: Engine, *, everything: bool) -> int:
     """How many sagas ``check`` looks at, or with ``everything`` those ``rebuild`` looks at."""
     with clear_errors(engine.database), engine.database.link() as link:
-        return log.count_sagas(link, everything=everything)
+        return search.count_sagas(link, everything=everything)
 
 
 def summarize(verdicts: Iterable[Verdict]) -> Summary:
@@ -133,7 +134,7 @@ def _headers(engine: Engine, *, everything: bool) -> Iterator[Header]:
     after: UUID | None = None
     while True:
         with engine.database.link() as link:
-            page = log.sagas_in_flight(link, after, _PAGE, everything=everything)
+            page = search.sagas_in_flight(link, after, _PAGE, everything=everything)
         yield from page
         if len(page) < _PAGE:
             return

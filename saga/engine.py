@@ -20,7 +20,7 @@ import psycopg
 from psycopg import errors as pg
 from sqlalchemy import exc as sa_errors
 
-from saga import log, signals
+from saga import log, search, signals
 from saga.catalog import Catalog
 from saga.commands import RunStep
 from saga.database import Database, Link
@@ -308,7 +308,7 @@ class Engine:
         if fingerprint and (saga := self.catalog.by_fingerprint(fingerprint)):
             return Subject.of(saga_id, saga)
         with self.database.link() as link:
-            header = log.read_header(link, saga_id)
+            header = search.read_header(link, saga_id)
             if header is None:
                 raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from saga import log
+from saga import log, search
 from saga.binding import BindingError
 from saga.codec import Unencodable, clean_text, decode, dumps, encode, problems_of
 from saga.database import clear_errors
@@ -27,7 +27,8 @@ from saga.events import (
     RetryRequested,
     StepSkipped,
 )
-from saga.log import End, Header
+from saga.log import End
+from saga.search import Header
 from saga.state import State, Status, StepState
 from saga.waiter import Waiter
 
@@ -96,7 +97,7 @@ class Handle:
         """Read its row again."""
         database = self._engine.database
         with clear_errors(database), database.link() as link:
-            header = log.read_header(link, self.id)
+            header = search.read_header(link, self.id)
         if header is None:
             raise SagaNotFound(f"there is no saga {self.id} in {database.name}")
         self._header = header

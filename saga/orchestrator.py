@@ -13,7 +13,7 @@ from uuid import UUID
 
 from celery import Celery
 
-from saga import due, log
+from saga import due, search
 from saga.border import Border, Identity
 from saga.caller import CallerConnection
 from saga.catalog import Catalog
@@ -324,7 +324,7 @@ class Orchestrator:
         statuses = _statuses(status)
         last = after.id if isinstance(after, Handle) else None if after is None else _uuid(after)
         with clear_errors(self.database), self.database.link() as link:
-            headers = log.find_headers(
+            headers = search.find_headers(
                 link, name=name, statuses=statuses, key=key, tags=tags, since=since, until=until,
                 after=last, limit=limit, parked_after=PATIENCE if parked else None,
             )  # fmt: skip

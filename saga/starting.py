@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from saga import caller, log, signals
+from saga import caller, log, search, signals
 from saga.binding import Given, read_input
 from saga.codec import Unencodable, clean_text, digest, dumps, encode, refuse_large
 from saga.crashpoints import reach
@@ -190,7 +190,7 @@ class Starter:
             return
         orders, opened, messages = owed[0]
         with contextlib.suppress(*Unreachable), self._own_link() as link:
-            if log.read_statuses(link, [found.id for found in opened]):
+            if search.read_statuses(link, [found.id for found in opened]):
                 owed.clear()
                 self._follow_up(orders, opened, messages)
 
@@ -250,7 +250,7 @@ class Starter:
         found: dict[UUID, UUID] = {}
         for name in {order.saga.name for order in orders}:
             named = [order for order in orders if order.saga.name == name]
-            holders = log.read_holders(link, name, [order.key for order in named])
+            holders = search.read_holders(link, name, [order.key for order in named])
             for order, holder in zip(named, holders, strict=True):
                 found[order.id] = _same_input(order, *holder) if holder else order.id
         return found

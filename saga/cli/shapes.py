@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from saga.events import Entry
-from saga.log import Header
+from saga.search import Header
 from saga.state import State, StepState, Track
 
 

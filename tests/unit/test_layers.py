@@ -17,7 +17,7 @@ LAYERS = [
     "cause errors config crashpoints thread trace",
     "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context log_context sentry",
     "state tracks memory decision machine permission binding signals catalog",
-    "database caller tables short_ids log work due fleet tally schema plan barriers transaction",
+    "database caller tables short_ids search log work due fleet tally schema plan barriers transaction",
     "diagnosis monitor watch engine run redaction judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting publisher audit graph",
     "routing discovery tasks orchestrator",
