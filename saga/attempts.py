@@ -17,7 +17,8 @@ from saga.codec import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.decision import watches_deadline
-from saga.engine import Draft, Engine, Unreachable, Written, back_off
+from saga.draft import Draft, Written
+from saga.engine import Engine, Unreachable, back_off
 from saga.errors import ResultError, SagaNotFound, first_line
 from saga.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, wait_after

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from saga import log, search
 from saga.database import clear_errors
-from saga.engine import Engine, Subject
+from saga.draft import Subject
+from saga.engine import Engine
 from saga.errors import CorruptLog
 from saga.events import Entry
 from saga.log import NewStatus

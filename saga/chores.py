@@ -15,8 +15,9 @@ from psycopg import errors as pg
 from saga import due
 from saga.crashpoints import reach
 from saga.database import Database, Link
-from saga.due import WATCH_ON, Chore, Ping
+from saga.due import WATCH_ON, Chore
 from saga.errors import first_line
+from saga.pings import Ping
 from saga.work import Dispatch
 
 logger = logging.getLogger("saga")

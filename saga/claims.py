@@ -17,7 +17,8 @@ from saga.commands import AskPolicy, KeepWatch, RunStep
 from saga.crashpoints import reach
 from saga.decision import watches_deadline
 from saga.definition import Saga
-from saga.engine import Claim, Subject, back_off, start_of
+from saga.draft import Claim, Subject
+from saga.engine import back_off, start_of
 from saga.errors import CorruptLog, first_line
 from saga.events import AttemptStarted, DeadlinePassed, Event
 from saga.judgement import failure, wait_of_undecided

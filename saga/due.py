@@ -1,4 +1,4 @@
-"""Due: the relay's statements on ``work``, ``relay`` and ``probe``: what is due, overdue, orphaned or lost on its way.
+"""Due: the relay's statements on ``work`` and ``relay``: what is due, overdue, orphaned or lost on its way.
 
 Each is bounded by an index, whatever waits: it looks at one range of it, from its start, for so many rows. A connection
 is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
@@ -17,7 +17,7 @@ from saga.events import FORMAT
 from saga.fleet import ALIVE
 from saga.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY, Dispatch
 
-_NOW = "(SELECT clock_timestamp())"
+NOW = "(SELECT clock_timestamp())"
 """As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""
 
 # --- whose turn it is -------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ SEND_DUE = Chore(
     f"""
     SELECT w.saga_id, w.lane
     FROM unnest(%(realms)s::text[]) AS scope (realm),
-         (VALUES ('-infinity'::timestamptz, '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {_NOW})) AS span (low, high),
+         (VALUES ('-infinity'::timestamptz, '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {NOW})) AS span (low, high),
          LATERAL (
             SELECT saga_id, lane FROM {{s}}.work
             WHERE realm = scope.realm AND worker IS NULL AND sent IS NULL AND due_at >= span.low AND due_at <= span.high
@@ -109,7 +109,7 @@ SEND_DUE = Chore(
 _RANK = "coalesce(priority, '-1'::smallint)"
 _TIMES = "least(dispatches, 12)"
 
-_LOTS = f"""
+LOTS = f"""
     lot (realm, queue, rank, times) AS (
         (SELECT realm, queue, {_RANK}, {_TIMES} FROM {{s}}.work
          WHERE realm = %(realm)s AND queue > %(after)s AND worker IS NULL AND sent IS NOT NULL
@@ -125,21 +125,21 @@ _LOTS = f"""
 """
 """The lots of sent lanes after a queue, a page of them: each of one queue, one priority, and sent as often."""
 
-_IN_LOT = f"realm = page.realm AND queue = page.queue AND {_RANK} = page.rank AND {_TIMES} = page.times"
+IN_LOT = f"realm = page.realm AND queue = page.queue AND {_RANK} = page.rank AND {_TIMES} = page.times"
 
 SEND_LOST = Chore(
     "be sent again",
     f"""
-    WITH RECURSIVE {_LOTS}
+    WITH RECURSIVE {LOTS}
     SELECT w.saga_id, w.lane
     FROM page JOIN {{s}}.probe AS p ON p.realm = page.realm AND p.queue = page.queue,
          (VALUES (true), (false)) AS clock (stands),
          LATERAL (
             SELECT saga_id, lane FROM {{s}}.work
-            WHERE {_IN_LOT} AND worker IS NULL
-              AND sent >= CASE WHEN clock.stands THEN '-infinity' ELSE {_NOW} END
+            WHERE {IN_LOT} AND worker IS NULL
+              AND sent >= CASE WHEN clock.stands THEN '-infinity' ELSE {NOW} END
               AND sent < CASE WHEN NOT clock.stands THEN 'infinity'
-                              WHEN p.through <= {_NOW} THEN least(p.through, {_NOW} - interval '0.25 s' * 2 ^ page.times)
+                              WHEN p.through <= {NOW} THEN least(p.through, {NOW} - interval '0.25 s' * 2 ^ page.times)
                               ELSE '-infinity' END
               AND saga_id <> ALL (%(aside)s::uuid[])
             ORDER BY sent LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -196,7 +196,7 @@ _TO_LOOK_AT = f"""
     SELECT w.saga_id, w.lane
     FROM unnest(%(realms)s::text[]) AS scope (realm), LATERAL (
         SELECT saga_id, lane FROM {{s}}.work
-        WHERE realm = scope.realm AND worker IS NOT NULL AND due_at <= {_NOW} AND saga_id <> ALL (%(aside)s::uuid[])
+        WHERE realm = scope.realm AND worker IS NOT NULL AND due_at <= {NOW} AND saga_id <> ALL (%(aside)s::uuid[])
         ORDER BY due_at LIMIT %(limit)s
     ) AS w
 """
@@ -208,7 +208,7 @@ LOSE = Chore(
     "be given back",
     f"""
     SELECT saga_id, lane FROM {{s}}.work
-    WHERE worker = ANY (%(workers)s) AND realm = ANY (%(realms)s) AND (problem IS NULL OR due_at <= {_NOW})
+    WHERE worker = ANY (%(workers)s) AND realm = ANY (%(realms)s) AND (problem IS NULL OR due_at <= {NOW})
       AND saga_id <> ALL (%(aside)s::uuid[])
     LIMIT %(limit)s
     """,
@@ -308,75 +308,6 @@ def server_age(link: Link) -> float:
     return float(rows[0][0]) if rows[0][0] >= 0 else math.inf
 
 
-# --- pings ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work.
-
-    Attributes:
-        number: when it was sent, in microseconds since 1970 by the database's clock.
-        realm: whose work it follows.
-    """
-
-    queue: str
-    number: int
-    priority: int | None
-    realm: str = ""
-
-
-def next_pings(link: Link, realm: str, after: str, lots: int) -> tuple[list[Ping], str]:
-    """The queues with work sent but unclaimed for a while and no ping on its way (or one overdue), each with a new number.
-
-    Args:
-        after: where to begin among the queues.
-        lots: how many lots of work to look at.
-
-    Returns:
-        the pings, and the queue after which to go on; empty when that was all.
-    """
-    rows = link.run(
-        f"""
-        WITH RECURSIVE {_LOTS}, waiting AS MATERIALIZED (
-            SELECT queue, min(rank) FILTER (WHERE rank >= 0) AS lowest, min(rank) < 0 AS unranked FROM page, LATERAL (
-                (SELECT sent FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL ORDER BY sent LIMIT 1)
-                UNION ALL
-                (SELECT sent FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL ORDER BY sent DESC LIMIT 1)
-            ) AS w
-            WHERE sent <= {_NOW} - interval '0.3 s' OR sent > {_NOW}
-            GROUP BY queue
-        ), numbered AS (
-            INSERT INTO {{s}}.probe AS p (realm, queue, sent_at, tries)
-            SELECT %(realm)s, queue, clock_timestamp(), 0 FROM waiting
-            ON CONFLICT (realm, queue) DO UPDATE
-            SET sent_at = clock_timestamp(), through = CASE WHEN p.through <= clock_timestamp() THEN p.through END,
-                tries = CASE WHEN p.through >= p.sent_at THEN 0 ELSE least(p.tries, 5) + 1 END
-            WHERE p.through >= p.sent_at OR p.sent_at > clock_timestamp()
-               OR p.sent_at < clock_timestamp() - interval '1 s' * least(60, 2 ^ least(p.tries, 6))
-            RETURNING p.queue, (extract(epoch FROM p.sent_at) * 1000000)::bigint AS number
-        ), seen AS (SELECT count(*) AS lots, max(queue) AS last FROM page)
-        SELECT numbered.queue, numbered.number, CASE WHEN unranked AND lowest IS NOT NULL THEN 0 ELSE lowest END,
-               CASE WHEN seen.lots = %(lots)s THEN seen.last ELSE '' END
-        FROM seen LEFT JOIN (numbered JOIN waiting USING (queue)) ON true
-        """,
-        {"realm": realm, "after": after, "lots": lots},
-    )
-    return [Ping(row[0], row[1], row[2], realm) for row in rows if row[0] is not None], rows[0][3]
-
-
-def see_ping(link: Link, realm: str, queue: str, number: int) -> None:
-    """Note that a ping came through, be it the outstanding one or one before: all that was sent before it had its turn."""
-    link.run(
-        """
-        UPDATE {s}.probe SET through = greatest(through, to_timestamp(0) + %(number)s::bigint * interval '1 microsecond')
-        WHERE realm = %(realm)s AND queue = %(queue)s
-          AND to_timestamp(0) + %(number)s::bigint * interval '1 microsecond' <= sent_at
-        """,
-        {"realm": realm, "queue": queue, "number": number},
-    )
-
-
 # --- how it stands ----------------------------------------------------------------------------------------------------
 
 
@@ -415,16 +346,16 @@ def _read_realm(link: Link, name: str) -> Realm:
     unsent = f"SELECT {DUE_SINCE} AS since FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NULL AND sent IS NULL"
     (row,) = link.run(
         f"""
-        WITH RECURSIVE {_LOTS}, waiting AS (
+        WITH RECURSIVE {LOTS}, waiting AS (
             ({unsent} ORDER BY due_at LIMIT 1)
             UNION ALL
             ({unsent} AND due_at >= '{AT_ONCE_BEFORE}' ORDER BY due_at LIMIT 1)
             UNION ALL
             SELECT since FROM page, LATERAL (
-                SELECT sent AS since FROM {{s}}.work WHERE {_IN_LOT} AND worker IS NULL AND sent IS NOT NULL
+                SELECT sent AS since FROM {{s}}.work WHERE {IN_LOT} AND worker IS NULL AND sent IS NOT NULL
                 ORDER BY sent LIMIT 1) AS w
         )
-        SELECT (SELECT extract(epoch FROM max(clock_timestamp() - since))::float8 FROM waiting WHERE since <= {_NOW}),
+        SELECT (SELECT extract(epoch FROM max(clock_timestamp() - since))::float8 FROM waiting WHERE since <= {NOW}),
                EXISTS (SELECT FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NOT NULL),
                (SELECT extract(epoch FROM clock_timestamp() - looked_at)::float8 FROM {{s}}.relay WHERE realm = %(realm)s)
         """,

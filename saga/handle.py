@@ -14,7 +14,8 @@ from saga import log, search
 from saga.binding import BindingError
 from saga.codec import Unencodable, clean_text, decode, dumps, encode, problems_of
 from saga.database import clear_errors
-from saga.engine import Engine, Subject
+from saga.draft import Subject
+from saga.engine import Engine
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.events import (
     Abandoned,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from celery import Celery
 
-from saga import due, search
+from saga import pings, search
 from saga.border import Border, Identity
 from saga.caller import CallerConnection
 from saga.catalog import Catalog
@@ -383,7 +383,7 @@ class Orchestrator:
 
     def _see_ping(self, queue: str, number: int, realm: str | None = None) -> None:
         with self.database.link() as link:
-            due.see_ping(link, self.database.realm if realm is None else realm, queue, number)
+            pings.see_ping(link, self.database.realm if realm is None else realm, queue, number)
 
 
 def _statuses(status: Any) -> list[str]:

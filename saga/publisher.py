@@ -24,7 +24,7 @@ from celery.app.routes import Router
 from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
-from saga.due import Ping
+from saga.pings import Ping
 from saga.thread import start_thread
 from saga.work import Dispatch
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
-from saga import due, fleet
+from saga import due, fleet, pings
 from saga.chores import Chores, NotMyTurn
 from saga.database import Database, Link, complaint
-from saga.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON, Ping
+from saga.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON
 from saga.engine import Unreachable
 from saga.fleet import lock_class
+from saga.pings import Ping
 from saga.work import Dispatch
 
 logger = logging.getLogger("saga")
@@ -144,11 +145,11 @@ class Relay:
         """Send again what was lost, and send the pings that tell what is; a page of the queues at each look."""
         found = self._chores.do(SEND_LOST, realm=realm, after=self._after[realm], lots=_LOTS)
 
-        def pings(link: Link) -> list[Ping]:
-            sent, self._after[realm] = due.next_pings(link, realm, self._after[realm], _LOTS)
+        def ping(link: Link) -> list[Ping]:
+            sent, self._after[realm] = pings.next_pings(link, realm, self._after[realm], _LOTS)
             return sent
 
-        self._chores.transact(pings)
+        self._chores.transact(ping)
         return found
 
     def _gone_workers(self) -> list[int]:

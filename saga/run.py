@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from saga.definition import Job, Saga
-from saga.engine import Claim, Subject
+from saga.draft import Claim, Subject
 from saga.state import State, StepStatus, Track
 from saga.watch import Watch
 

@@ -11,7 +11,7 @@ from saga.cli.context import Context, pass_context
 from saga.cli.naming import find_saga
 from saga.cli.output import json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import entry_json, state_json
-from saga.engine import Subject
+from saga.draft import Subject
 from saga.events import AttemptEvent, Entry
 from saga.state import State, StepState
 

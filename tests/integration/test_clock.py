@@ -6,8 +6,8 @@ import pytest
 
 from saga import Handle, due
 from saga.cli.lanes import read_lanes
-from saga.due import Ping
 from saga.outcome import Success
+from saga.pings import Ping
 from tests.integration.conftest import FORKED, Bench, always
 from tests.integration.test_relay import lanes, relay
 

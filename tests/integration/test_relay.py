@@ -19,13 +19,13 @@ from saga import Handle, Orchestrator, Retry, Saga, Status, Step, due, log, work
 from saga.claims import Claims
 from saga.config import Settings
 from saga.database import Link
-from saga.due import Ping
 from saga.events import Paused
 from saga.executor import Executor
 from saga.fleet import lock_class
 from saga.liveness import Liveness
 from saga.log import Addition
 from saga.outcome import Failure, Success
+from saga.pings import Ping, see_ping
 from saga.relay import Relay
 from saga.run import Run
 from saga.work import Dispatch, Offer
@@ -200,7 +200,7 @@ def test_a_lost_message_is_found_by_a_ping_that_came_through(bench: Bench) -> No
     one.tick()
     assert len(sent) == 1  # one ping is out; nothing is known yet
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, pings[0].realm, pings[0].queue, pings[0].number)
+        see_ping(link, pings[0].realm, pings[0].queue, pings[0].number)
     one.tick()
     assert lanes(sent) == ["main"]
     assert bench.sql("SELECT dispatches FROM saga.work") == [(2,)]
@@ -226,7 +226,7 @@ def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
     assert isinstance(first, Ping)
     bench.sql("UPDATE saga.work SET sent = clock_timestamp()")
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, first.realm, first.queue, first.number)
+        see_ping(link, first.realm, first.queue, first.number)
     one.tick()
     assert lanes(sent) == []
 
@@ -241,7 +241,7 @@ def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(benc
     executor = Executor(bench.orchestrator.app, Claims(bench.worker()), bench.orchestrator.settings, never)
     executor._offer([(handle.id, "main")], alone=True)
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, ping.realm, ping.queue, ping.number)
+        see_ping(link, ping.realm, ping.queue, ping.number)
     one.tick()
     assert [message.saga_id for message in sent if isinstance(message, Dispatch)] == [other.id]
 
@@ -255,7 +255,7 @@ def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: 
     assert isinstance(first, Ping)
     bench.sql("UPDATE saga.probe SET sent_at = sent_at + interval '1 s'")
     with bench.orchestrator.database.link() as link:
-        due.see_ping(link, first.realm, first.queue, first.number)
+        see_ping(link, first.realm, first.queue, first.number)
     one.tick()
     assert lanes(sent) == ["main"]
 
@@ -383,7 +383,6 @@ def test_a_lock_whose_connection_breaks_is_taken_again(bench: Bench) -> None:
 _FORKS = """
 import os, sys, time
 from saga.config import Settings
-from saga.due import Ping
 from saga.database import Database
 from saga.liveness import Liveness
 settings = Settings.load({}, database_url=sys.argv[1])

@@ -25,7 +25,6 @@ from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
 from saga.codec import digest
 from saga.database import Link
-from saga.due import Ping
 from saga.errors import DatabaseNotReady
 from saga.events import Paused
 from saga.fleet import lock_class
@@ -33,6 +32,7 @@ from saga.ids import uuid7
 from saga.liveness import Liveness
 from saga.membership import Membership
 from saga.outcome import Failure, Success
+from saga.pings import Ping
 from saga.relay import Relay
 from saga.run import Run
 from saga.work import Dispatch

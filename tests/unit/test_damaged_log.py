@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga.engine import Subject
+from saga.draft import Subject
 from saga.errors import CorruptLog, NotAllowed
 from saga.events import (
     FORMAT,

@@ -8,7 +8,7 @@ import pytest
 
 from saga.cli.history import _moments
 from saga.cli.output import print_table
-from saga.engine import Subject
+from saga.draft import Subject
 from saga.events import AttemptStarted, AttemptSucceeded, Entry, SagaStarted
 
 from .effort import effort

@@ -11,7 +11,8 @@ from saga.binding import Values, arguments
 from saga.catalog import Catalog
 from saga.commands import RunStep
 from saga.definition import Parallel, Saga, Step
-from saga.engine import Claim, Engine, Subject, start_of
+from saga.draft import Claim, Subject
+from saga.engine import Engine, start_of
 from saga.events import AttemptFailed, AttemptSucceeded, Entry, Event, SagaStarted
 from saga.machine import decide, replay
 from saga.state import Results, State, Status
