@@ -17,20 +17,20 @@ from saga import pings, search
 from saga.border import Border, Identity
 from saga.caller import CallerConnection
 from saga.catalog import Catalog
-from saga.codec import clean_text
 from saga.config import Settings
+from saga.criteria import criteria, read_id
 from saga.database import Database, clear_errors
 from saga.definition import Input, Saga
 from saga.diagnosis import PATIENCE
 from saga.discovery import Discovery
 from saga.engine import Engine
-from saga.errors import DefinitionError, InputError, SagaError, SagaNotFound, UnknownSaga, brief
+from saga.errors import DefinitionError, InputError, SagaError, UnknownSaga, brief
 from saga.handle import Handle
 from saga.pace import Averages
 from saga.publisher import Publisher
 from saga.relay import Relay
 from saga.routing import Routing
-from saga.starting import Duration, Order, Starter, order, tags_json
+from saga.starting import Duration, Order, Starter, order
 from saga.state import Status
 from saga.tasks import WorkerHooks, register_tasks
 from saga.waiter import Waiter
@@ -220,10 +220,8 @@ class Orchestrator:
         """
         found = self._order(saga, input, key, tags, delay, deadline, priority)
         with clear_errors(self.database):
-            if connection is None:
-                opened = self._starter.open([found])[0]
-            else:
-                opened = self._starter.open_within(connection, [found])[0]
+            starter = self._starter
+            [opened] = starter.open([found]) if connection is None else starter.open_within(connection, [found])
         return self._handle(opened.id)
 
     def start_many(
@@ -282,7 +280,7 @@ class Orchestrator:
         Raises:
             SagaNotFound: there is none.
         """
-        handle = self._handle(_uuid(saga_id))
+        handle = self._handle(read_id(saga_id))
         handle.refresh()
         return handle
 
@@ -313,21 +311,11 @@ class Orchestrator:
             InputError: one of these is of the wrong kind.
             SagaNotFound: ``after`` is not the id of a saga.
         """
-        name = saga.name if isinstance(saga, Saga) else saga
-        _check_text("saga", name, "a Saga or the name of one")
-        _check_text("key", key, "a text such as 'order-1001'")
-        _check_moment("since", since)
-        _check_moment("until", until)
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit < 2**31:
-            raise InputError(f"find(limit={brief(limit)}) expected a whole number, not negative, such as limit=100")
-        tags = tags_json("find", tags, self.settings.max_payload)
-        statuses = _statuses(status)
-        last = after.id if isinstance(after, Handle) else None if after is None else _uuid(after)
+        asked = criteria(saga, status, key, tags, since, until, limit, self.settings.max_payload)
+        last = after.id if isinstance(after, Handle) else None if after is None else read_id(after)
+        patience = PATIENCE if parked else None
         with clear_errors(self.database), self.database.link() as link:
-            headers = search.find_headers(
-                link, name=name, statuses=statuses, key=key, tags=tags, since=since, until=until,
-                after=last, limit=limit, parked_after=PATIENCE if parked else None,
-            )  # fmt: skip
+            headers = search.find_headers(link, **asked, after=last, parked_after=patience)
         return [Handle(self.engine, self._waiter, header.id, header) for header in headers]
 
     def _handle(self, saga_id: UUID) -> Handle:
@@ -384,30 +372,3 @@ class Orchestrator:
     def _see_ping(self, queue: str, number: int, realm: str | None = None) -> None:
         with self.database.link() as link:
             pings.see_ping(link, self.database.realm if realm is None else realm, queue, number)
-
-
-def _statuses(status: Any) -> list[str]:
-    words = [status] if isinstance(status, str) else status or ()
-    for word in words if isinstance(words, Iterable) else [words]:
-        if word not in list(Status):
-            raise InputError(f"status={word!r} expected one of {', '.join(Status)}")
-    return [str(word) for word in words]
-
-
-def _check_text(name: str, value: Any, expected: str) -> None:
-    if value is not None and (not isinstance(value, str) or clean_text(value, len(value)) != value):
-        raise InputError(f"find({name}={brief(value)}) expected {expected}")
-
-
-def _check_moment(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, datetime):
-        raise InputError(
-            f"find({name}={brief(value)}) expected a datetime, such as datetime.now(UTC) - timedelta(hours=1)"
-        )
-
-
-def _uuid(text: UUID | str) -> UUID:
-    try:
-        return text if isinstance(text, UUID) else UUID(text)
-    except (ValueError, TypeError, AttributeError):
-        raise SagaNotFound(f"{text!r} is not the id of a saga; expected a UUID, as `saga list` shows them") from None

@@ -19,7 +19,7 @@ LAYERS = [
     "state tracks memory decision machine permission binding signals catalog",
     "database caller tables short_ids search log work due pings fleet tally schema plan barriers transaction",
     "diagnosis monitor watch draft engine run redaction judgement batch attempts claims pace lifetime",
-    "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting publisher audit graph",
+    "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting criteria publisher audit graph",
     "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard contrib",
     "cli __init__ __main__",
