@@ -220,8 +220,10 @@ class Orchestrator:
         """
         found = self._order(saga, input, key, tags, delay, deadline, priority)
         with clear_errors(self.database):
-            starter = self._starter
-            [opened] = starter.open([found]) if connection is None else starter.open_within(connection, [found])
+            if connection is None:
+                opened = self._starter.open([found])[0]
+            else:
+                opened = self._starter.open_within(connection, [found])[0]
         return self._handle(opened.id)
 
     def start_many(
