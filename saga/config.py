@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ImportString, ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from saga.errors import DatabaseNotReady, DefinitionError
+
+LookUp: TypeAlias = Callable[[str], Any]
+"""Gives the value of a setting by its name, or ``None``."""
 
 
 class Settings(BaseModel):
@@ -62,16 +65,18 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, conf: Mapping[str, Any], **given: Any) -> Settings:
-        """Read the settings from what is given in code, the environment, and a Celery configuration, in that order.
+        """Read the settings from what is given in code, the environment, a Celery configuration and what ``fall_back``
+        named, in that order.
 
         Raises:
             DefinitionError: a value is of the wrong kind.
         """
+        sources: list[LookUp] = [given.get, _environment, lambda name: conf.get(f"saga_{name}"), *_fallbacks]
         found: dict[str, Any] = {}
         for field, info in cls.model_fields.items():
             name = info.alias or field
-            for value in (given.get(name), os.environ.get(f"SAGA_{name.upper()}"), conf.get(f"saga_{name}")):
-                if value is not None:
+            for look_up in sources:
+                if (value := look_up(name)) is not None:
                     found[name] = value
                     break
         try:
@@ -79,6 +84,19 @@ class Settings(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_input=False, include_url=False)[0]
             raise DefinitionError(f"setting saga_{problem['loc'][0]}: {problem['msg']}") from None
+
+
+_fallbacks: list[LookUp] = []
+
+
+def fall_back(look_up: LookUp) -> None:
+    """Ask this for a setting, by its name without ``saga_``, that nothing else says."""
+    if look_up not in _fallbacks:
+        _fallbacks.append(look_up)
+
+
+def _environment(name: str) -> str | None:
+    return os.environ.get(f"SAGA_{name.upper()}")
 
 
 def postgres_url(url: str | None) -> URL:

@@ -152,7 +152,8 @@ class Performer:
         within = StepTransaction(self._database, run.job.timeout)
         try:
             with within:
-                outcome = self._attempt(run, carrier, within.connection)
+                with within.shared():
+                    outcome = self._attempt(run, carrier, within.connection)
                 if isinstance(outcome, Success):
                     link = within.settle()
                     recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
@@ -163,12 +164,14 @@ class Performer:
                         reach(f"{run.path}.before_commit", within.driver)
                         within.commit()
                         reach(f"{run.path}.after_commit")
+            if written is not None:
+                within.committed()
         except Exception as error:
             if isinstance(error, SoftTimeLimitExceeded):
                 outcome = Interruption("the worker's time limit came")
             else:
                 outcome = Failure(error, effect=False, traceback=_traceback(error))
-            written = self._attempts.find(draft) if draft is not None else None
+            written = self._found(draft, within)
         except BaseException as error:
             self._end_broken_off(run, draft, error)
             raise
@@ -179,6 +182,13 @@ class Performer:
         if within.ended:
             outcome = _ended_itself(outcome)
         return self._attempts.record(run, outcome, may_continue, hold=hold)
+
+    def _found(self, draft: Any, within: StepTransaction) -> Any:
+        """What a commit without an answer has written after all."""
+        written = self._attempts.find(draft) if draft is not None else None
+        if written is not None:
+            within.committed()
+        return written
 
     def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
         written = self._attempts.find(draft) if draft is not None else None

@@ -9,7 +9,10 @@ it comes back to the pool.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import psycopg
 import sqlalchemy
@@ -38,6 +41,32 @@ class TransactionEnded(SagaError):
         super().__init__("the step ended the log's own transaction; leave the commit and the rollback to the saga")
 
 
+class Guest(Protocol):
+    """Another library through which user code may write in the transaction of a step. It is entered before the task is
+    run, and left after it."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def settle(self) -> None:
+        """Raise, if what the task wrote is not to be committed though it returned."""
+
+    def committed(self) -> None:
+        """The transaction is known to be committed. It may be told again."""
+
+
+_invited: list[Callable[[psycopg.Connection[Any]], Guest]] = []
+
+
+def invite(guest: Callable[[psycopg.Connection[Any]], Guest]) -> None:
+    """Have such a guest in each transaction of a step; it is given the connection."""
+    if guest not in _invited:
+        _invited.append(guest)
+
+
 class StepTransaction:
     """A transaction for user code, and then for the log's entry. It is rolled back unless it was committed.
 
@@ -55,6 +84,7 @@ class StepTransaction:
         self._database = database
         limit = f"'{max(1, round(timeout * 1000))}ms'"
         self._limits = _local(dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), limit))
+        self._guests: list[Guest] = []
         self._over = False
         self.ended = False
 
@@ -87,6 +117,21 @@ class StepTransaction:
         self._adapters, driver._adapters = driver.adapters, AdaptersMap(driver.adapters)
         self._looks = _looks(driver)
 
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Where the task is run: the guests are there."""
+        with ExitStack() as stack:
+            for make in _invited:
+                guest = make(self.driver)
+                stack.enter_context(guest)
+                self._guests.append(guest)
+            yield
+
+    def committed(self) -> None:
+        """Tell the guests, once it is known."""
+        for guest in self._guests:
+            guest.committed()
+
     def settle(self) -> Link:
         """Take the transaction back from user code, with its deferred constraints checked and its settings set back.
 
@@ -95,10 +140,13 @@ class StepTransaction:
 
         Raises:
             TransactionEnded: it is over.
+            Exception: a guest wants no commit.
         """
         if self.connection.closed:
             self._over = self.ended = True
             raise TransactionEnded
+        for guest in self._guests:
+            guest.settle()
         own = self._database.session_settings
         try:
             self.connection.exec_driver_sql(

@@ -114,7 +114,8 @@ def shop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
 
 
 def snippets(*, needs: str) -> list[Any]:
-    """The programs of the how-to pages and the quickstart that import something which is not installed with pgsaga."""
+    """The programs of the how-to pages and the quickstart that import something which is not installed with pgsaga; those
+    of a Django project are run in one, see test_django."""
     pages = [
         "docs/quickstart.md",
         *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/howto").glob("*.md"))),
@@ -122,6 +123,7 @@ def snippets(*, needs: str) -> list[Any]:
     return [
         pytest.param(program, id=f"{page}-{number}")
         for page in pages
+        if page != "docs/howto/django.md"
         for number, program in enumerate(programs(page), 1)
         if re.search(rf"^from {needs}\b", program, re.MULTILINE)
     ]

@@ -21,8 +21,9 @@ LAYERS = [
     "diagnosis monitor watch draft engine run redaction judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting criteria publisher audit graph",
     "routing discovery tasks orchestrator",
-    "doctor testing dev examples telemetry dashboard contrib",
+    "doctor testing dev examples telemetry dashboard",
     "cli __init__ __main__",
+    "contrib",
 ]
 RANKS = {noun: rank for rank, layer in enumerate(LAYERS) for noun in layer.split()}
 

@@ -1,0 +1,1 @@
+"""For other frameworks: nothing here is imported by the rest of pgsaga."""

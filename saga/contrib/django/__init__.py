@@ -1,0 +1,1 @@
+"""A Django app: ``INSTALLED_APPS += ["saga.contrib.django"]``."""
