@@ -25,6 +25,7 @@ from saga.database import Database
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.publisher import HOPS, LOG, QUEUE, REALM, Foreign
+from saga.thread import start_thread
 
 logger = logging.getLogger("saga")
 
@@ -154,8 +155,7 @@ class Border:
             if len(self._waiting) < _MOST_WAITING:
                 heapq.heappush(self._waiting, (time.monotonic() + wait, next(self._numbers), message))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._send_waiting, name="saga-border", daemon=True)
-                self._thread.start()
+                self._thread = start_thread("saga-border", self._send_waiting)
             self._changed.notify()
 
     def _send_waiting(self) -> None:

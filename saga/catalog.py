@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from saga.codec import dumps
 from saga.definition import Saga
-from saga.errors import DefinitionError, UnknownSaga
+from saga.errors import DefinitionError, UnknownSaga, did_you_mean
 from saga.outline import StepOutline
 
 logger = logging.getLogger("saga")
@@ -67,9 +66,8 @@ class Catalog:
         name = saga if isinstance(saga, str) else saga.name
         found = self._by_name.get(name)
         if found is None or (isinstance(saga, Saga) and not found.is_like(saga)):
-            close = difflib.get_close_matches(name, self._by_name, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self._by_name) or 'none'}."
-            raise UnknownSaga(f"no saga {name!r} is registered; {hint} Register it with Orchestrator(app, sagas=[...])")
+            hint = did_you_mean(name, self._by_name) or f"; known are: {', '.join(self._by_name) or 'none'}."
+            raise UnknownSaga(f"no saga {name!r} is registered{hint} Register it with Orchestrator(app, sagas=[...])")
         return found
 
     def get(self, name: str) -> Saga | None:

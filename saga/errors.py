@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from saga.cause import Cause
@@ -188,10 +190,26 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The name that may have been meant, if one is like it; any is at a likeness of 0, only the same one at 1."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """A hint at the name that may have been meant, to end a sentence with; empty if none is like it."""
+    close = closest(word, known, likeness)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def cut(text: str, limit: int) -> str:
+    """A text whose end is left out where it is longer than that."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def brief(value: object, limit: int = 100) -> str:
     """How a value looks, for an error that names it: one line, cut where it is long, whatever its ``__repr__`` does."""
     try:
         text = " ".join(repr(value).split())
     except Exception as error:
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut(text, limit)

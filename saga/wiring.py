@@ -6,7 +6,6 @@ Arguments are bound by name, as pytest binds fixtures: a parameter names an inpu
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import types
 import typing
@@ -21,7 +20,7 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
 from saga.codec import adapter, typed_dict_fields
-from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType, brief
+from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType, brief, did_you_mean
 from saga.fit import Fit, fit
 
 RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
@@ -129,7 +128,7 @@ class Scope:
         """
         for name in bind:
             if name not in signature.names():
-                hint = _closest(name, signature.names())
+                hint = _hint(name, signature.names())
                 raise DefinitionError(f"{self.place}: bind names {name!r}, but the task has no such parameter{hint}")
         return tuple(wire for parameter in signature.parameters if (wire := self._wire_one(parameter, bind)))
 
@@ -159,7 +158,7 @@ class Scope:
                 f"(it comes later, or in another branch); move one of the two, or give the parameter a default"
             )
         raise DefinitionError(
-            f"{self.place}: nothing provides parameter {name!r}{_closest(name, self._candidates())}; "
+            f"{self.place}: nothing provides parameter {name!r}{_hint(name, self._candidates())}; "
             f"name an input field or an earlier step, give it a default, or set it with bind={{{name!r}: ...}}"
         )
 
@@ -206,7 +205,7 @@ class Scope:
             self._check_path(parameter, target, self.steps[head], path)
             return Source("step", head, tuple(path))
         raise DefinitionError(
-            f"{self.place}: bind={{{parameter!r}: {brief(target)}}} names no earlier step{_closest(head, self._candidates())}; "
+            f"{self.place}: bind={{{parameter!r}: {brief(target)}}} names no earlier step{_hint(head, self._candidates())}; "
             f"an input field is written 'input.{head}', a constant Value({brief(target)})"
         )
 
@@ -217,7 +216,7 @@ class Scope:
             if path[0] not in self.fields:
                 raise DefinitionError(
                     f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
-                    f"the input has no field {path[0]!r}{_closest(path[0], self.fields)}"
+                    f"the input has no field {path[0]!r}{_hint(path[0], self.fields)}"
                 )
             self._check_path(parameter, target, self.fields[path[0]], path[1:])
         return Source("input", path=tuple(path))
@@ -231,7 +230,7 @@ class Scope:
             if name not in fields:
                 raise DefinitionError(
                     f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
-                    f"{getattr(annotation, '__name__', annotation)} has no field {name!r}{_closest(name, fields)}"
+                    f"{getattr(annotation, '__name__', annotation)} has no field {name!r}{_hint(name, fields)}"
                 )
             annotation = fields[name]
 
@@ -387,6 +386,5 @@ def _shown(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
 
 
-def _closest(name: str, candidates: typing.Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
+def _hint(name: str, candidates: typing.Iterable[str]) -> str:
+    return did_you_mean(name, candidates, likeness=0.5)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from uuid import UUID
 
 from saga import short_ids
@@ -54,9 +53,3 @@ def _by_key(orchestrator: Orchestrator, text: str) -> Iterator[Handle]:
 def _listed(found: list[Handle]) -> str:
     names = [f"{handle.id} ({handle.name}{f'/{handle.key}' if handle.key else ''})" for handle in found[:_SHOWN]]
     return ", ".join(names) + (" and more" if len(found) > _SHOWN else "")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at what may have been meant; nothing if nothing is like it."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

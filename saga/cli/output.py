@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from saga.errors import cut
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _STYLES = {
@@ -153,7 +155,7 @@ def plain(value: Any) -> str:
 def shortened(value: Any, limit: int = 60) -> str:
     """A JSON value in one line."""
     text = "" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut(text, limit)
 
 
 def moment(value: datetime | None) -> str:

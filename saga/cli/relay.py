@@ -13,6 +13,7 @@ from saga.cli.context import Context, pass_context
 from saga.liveness import Liveness
 from saga.membership import Membership
 from saga.orchestrator import Orchestrator
+from saga.thread import start_thread
 
 _TELL_EVERY = 5.0
 
@@ -33,7 +34,7 @@ def relay_command(context: Context) -> None:
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("saga").info("the relay of %s runs", orchestrator.database.name)
     membership, liveness = _membership(orchestrator)
-    threading.Thread(target=_take_part, args=(membership, stopping), name="saga-upkeep", daemon=True).start()
+    start_thread("saga-upkeep", _take_part, (membership, stopping))
     orchestrator.relay().run(stopping)
     membership.leave()
     liveness.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from saga import __version__
 from saga.cli.context import AppNotLoaded, Context
 from saga.cli.output import inert
-from saga.errors import SagaError, first_line
+from saga.errors import SagaError, closest, first_line
 
 SECTIONS = {
     "Define": {"check": "define", "graph": "define"},
@@ -64,8 +63,8 @@ class Root(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is asked for; a slip is met with the closest name there is."""
         if args and args[0] not in _MODULES and not args[0].startswith("-"):
-            close = get_close_matches(args[0], _MODULES, n=1)
-            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+            close = closest(args[0], _MODULES)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close!r}?" if close else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
 from celery import Celery
@@ -10,6 +9,7 @@ from kombu.serialization import registry
 
 from saga.doctor.finding import Finding, Level
 from saga.errors import first_line
+from saga.thread import answer_within
 
 _BROKER_PATIENCE = 5.0
 
@@ -103,19 +103,16 @@ def transport(app: Celery) -> str:
 
 def _problem_of_broker(app: Celery) -> str | None:
     """Ask in a thread: not every transport keeps to a timeout while it connects."""
-    problems: list[str | None] = []
 
-    def connect() -> None:
+    def connect() -> str | None:
         try:
             with app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=_BROKER_PATIENCE)
-            problems.append(None)
         except Exception as error:
-            problems.append(first_line(error) or type(error).__name__)
+            return first_line(error) or type(error).__name__
+        return None
 
-    thread = threading.Thread(target=connect, name="saga-doctor", daemon=True)
-    thread.start()
-    thread.join(_BROKER_PATIENCE)
+    problems = answer_within(_BROKER_PATIENCE, "saga-doctor", connect)
     return problems[0] if problems else f"no answer within {_BROKER_PATIENCE:g} s"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from saga.doctor.finding import Finding, Level
 from saga.errors import DatabaseNotReady
 from saga.fleet import Member, Waiting
 from saga.publisher import RUN
+from saga.thread import answer_within
 
 _LATE = 60.0
 _RELAY_LATE = 30.0
@@ -87,17 +86,9 @@ def _queues(catalog: Catalog) -> frozenset[str]:
 
 def _nodes(app: Celery) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     """What the Celery workers say of themselves; nothing where the broker does not answer, or cannot broadcast."""
-    found: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-
-    def inspect() -> None:
-        with contextlib.suppress(Exception):
-            found.update(_inspected(app))
-
     # In a thread: not every transport keeps to a timeout while it connects.
-    thread = threading.Thread(target=inspect, name="saga-doctor", daemon=True)
-    thread.start()
-    thread.join(_PATIENCE)
-    return dict(found)
+    answers = answer_within(_PATIENCE, "saga-doctor", lambda: _inspected(app))
+    return answers[0] if answers else {}
 
 
 def _inspected(app: Celery) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
