@@ -24,6 +24,18 @@ _DUE = f"""CASE
     ELSE {_AT_ONCE} END"""
 _SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
 
+# A format that is newer than this function has another function made with it.
+_UNREADABLE = """(
+        format NOT BETWEEN 1 AND 2 OR jsonb_typeof(said) <> 'object' OR length(said::text) > 10000000
+        OR said - ARRAY['by', 'reason', 'session_user'] - CASE
+            WHEN what = 'step_skipped' THEN ARRAY['undo', 'undo_later', 'result'] ELSE '{}'::text[] END <> '{}'
+        OR coalesce(jsonb_typeof(said -> 'by'), 'null') NOT IN ('string', 'null')
+        OR coalesce(jsonb_typeof(said -> 'reason'), 'null') NOT IN ('string', 'null')
+        OR coalesce(jsonb_typeof(said -> 'undo'), 'boolean') <> 'boolean'
+        OR coalesce(jsonb_typeof(said -> 'undo_later'), 'boolean') <> 'boolean'
+        OR (what = 'step_skipped' AND (lane IS NULL OR step IS NULL))
+    )"""
+
 # No place in the log is an error inside, so that a saga that was taken up again is not; and null to the caller.
 _REQUEST = f"""
 CREATE FUNCTION {{s}}.request(
@@ -41,6 +53,11 @@ BEGIN
     THEN
         RAISE EXCEPTION USING ERRCODE = 'data_exception',
             MESSAGE = concat('an operator cannot ask for ', left(what, 100), ', status ', left(status, 100));
+    END IF;
+    -- No reader of the log could take in anything else, and what is in it stays.
+    IF {_UNREADABLE} IS NOT FALSE THEN
+        RAISE EXCEPTION USING ERRCODE = 'data_exception',
+            MESSAGE = concat('this is no entry of kind ', what, ': ', left(said::text, 200));
     END IF;
     IF what = 'compensate_requested' THEN
         -- The instance first, the one exception to the order of locks, so that it cannot cross with a purge.

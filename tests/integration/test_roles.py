@@ -325,6 +325,18 @@ def test_nobody_but_the_owner_changes_what_is_written(postgres: OpenPostgres, ro
         connection.execute(statement.encode())
 
 
+def test_grants_of_a_version_before_are_taken_back(postgres: OpenPostgres) -> None:
+    with psycopg.connect(postgres.url_as("saga_owner"), autocommit=True) as owner:
+        owner.execute(
+            "GRANT INSERT ON saga.log, saga.work TO saga_client; GRANT UPDATE (problem) ON saga.work TO saga_operator"
+        )
+        owner.execute(blocks()[1].encode())
+    for role, privilege in ("saga_client", "INSERT"), ("saga_operator", "UPDATE"):
+        with psycopg.connect(postgres.url_as(role)) as connection:
+            row = connection.execute("SELECT has_any_column_privilege('saga.work', %s)", (privilege,)).fetchone()
+            assert row == (False,), role
+
+
 def test_who_asks_is_noted_by_the_database(parties: Parties) -> None:
     handle = parties.start()
     given = Paused(by="ann", session_user="somebody")
@@ -379,6 +391,32 @@ def test_an_operator_asks_for_what_operators_may_and_writes_nothing_else(
     assert [
         lane.step for each in (handle, other) for lane in read_lanes(parties.reader.orchestrator.database, each.id)
     ] == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "said", "format"),
+    [
+        ("paused", None, {}, 32767),
+        ("paused", None, {}, None),
+        ("paused", None, {"nosuch": 1}, 1),
+        ("paused", None, {"by": {}}, 1),
+        ("paused", None, [], 1),
+        ("paused", None, None, 1),
+        ("paused", None, {"result": 1}, 1),
+        ("step_skipped", None, {"result": 1}, 1),
+        ("step_skipped", "a", {"undo": "yes"}, 1),
+        ("step_skipped", "a", {"undo_later": None}, 1),
+    ],
+)
+def test_an_operator_writes_no_entry_that_cannot_be_read(
+    parties: Parties, kind: str, step: str | None, said: Any, format: int | None
+) -> None:
+    handle = parties.start()
+    with psycopg.connect(parties.postgres.url_as("saga_operator"), autocommit=True) as connection:
+        ask = "SELECT saga.request(%s, 2, %s, %s, %s, %s, %s, NULL, NULL, NULL, NULL, NULL, NULL)"
+        with pytest.raises(pg.DataError, match="no entry"):
+            connection.execute(ask, [handle.id, kind, step, step, None if said is None else json.dumps(said), format])
+    assert [entry.kind for entry in handle.log()] == ["saga_started"]
 
 
 @pytest.mark.parametrize("role", ["saga_client", "saga_reader"])
