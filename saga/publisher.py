@@ -24,6 +24,7 @@ from celery.app.routes import Router
 from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
+from saga.errors import brief
 from saga.pings import Ping
 from saga.thread import start_thread
 from saga.work import Dispatch
@@ -35,6 +36,8 @@ PING = "saga.ping"
 LOG, REALM, QUEUE, HOPS = "saga_log", "saga_realm", "saga_queue", "saga_hops"
 """The headers that say whose a message is: the log's id, the realm, the queue it was sent to, how often it was offered on."""
 _CAPACITY = 10_000
+_LONGEST_NAME = 255
+"""Bytes of a queue's name, as AMQP has them."""
 _LINGER = 0.015
 _FEW = 3
 _GATHERED = 256
@@ -150,7 +153,7 @@ class Publisher:
 
     def _send_in_time(self, producer: Any, waiting: Sequence[tuple[float, Message]]) -> None:
         now = time.monotonic()
-        fresh = [message for expires, message in waiting if now <= expires]
+        fresh = [message for expires, message in waiting if now <= expires and self._may_be_sent(message)]
         sends = [
             partial(self._send_lanes, producer, batch)
             for batch in batches([m for m in fresh if isinstance(m, Dispatch)])
@@ -167,6 +170,14 @@ class Publisher:
         if self._failing and fresh:
             self._failing = False
             logger.info("the broker answers again")
+
+    @staticmethod
+    def _may_be_sent(message: Message) -> bool:
+        if is_reserved(message.queue):
+            logger.error("nothing is sent to %s, which is no name of a queue, or one that brokers keep for themselves",
+                         brief(message.queue))  # fmt: skip
+            return False
+        return True
 
     def _send_lanes(self, producer: Any, batch: Sequence[Dispatch]) -> None:
         lanes = [[str(message.saga_id), message.lane] for message in batch]
@@ -217,6 +228,10 @@ class Publisher:
         self._failing = True
 
     def _is_connection_lost(self, error: Exception) -> bool:
+        # A queue that there is not: to the transport of Redis that is a lost connection.
+        cause = error.__cause__ if isinstance(error, OperationalError) else None
+        if isinstance(cause, LookupError) or "WRONGTYPE" in str(cause):
+            return False
         return isinstance(error, (OperationalError, OSError, *self._connection_errors))
 
     @cached_property
@@ -225,6 +240,18 @@ class Publisher:
             return tuple(self._app.connection_for_write().connection_errors)
         except Exception:
             return ()  # no start fails for it; whoever sends reports it
+
+
+def is_reserved(queue_name: str) -> bool:
+    """Whether a queue must not have this name: what waits there, or the broker itself, would be out of order.
+
+    Whoever starts a saga names the queue, and with Redis a queue is a key like those of its transport.
+    """
+    return (
+        queue_name.startswith(("amq.", "_kombu.", "unacked"))
+        or len(queue_name.encode()) > _LONGEST_NAME
+        or not queue_name.isprintable()
+    )
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:

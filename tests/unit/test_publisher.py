@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from queue import Empty
@@ -11,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu.exceptions import LimitExceeded
+from kombu.exceptions import LimitExceeded, OperationalError
 
-from saga.publisher import Publisher, Rhythm
+from saga.publisher import Publisher, Rhythm, is_reserved
 from saga.work import Dispatch
 
 
@@ -109,3 +110,41 @@ def test_starts_in_a_row_share_messages_though_each_is_taken_at_once(monkeypatch
     assert sizes[:2] == [1, 1]
     assert sum(sizes) == 60
     assert len(sizes) < 10
+
+
+@pytest.mark.parametrize(
+    "name", ["amq.gen", "_kombu.binding.celery", "unacked", "unacked_index", "é" * 200, "a\x16b", "a\u202eb"]
+)
+def test_nothing_is_sent_to_a_name_that_brokers_keep_for_themselves(name: str, caplog: pytest.LogCaptureFixture):
+    assert is_reserved(name)
+    app = Celery("publisher", broker=f"memory://{uuid4().hex}", set_as_current=False)
+    with caplog.at_level(logging.ERROR, "saga"):
+        Publisher(app, timeout=2.0).publish([Dispatch(uuid4(), "main", name), Dispatch(uuid4(), "main", "sagas")])
+        sent(app, 1)
+    assert "no name of a queue" in caplog.text
+    assert name not in app.amqp.queues
+
+
+def test_an_ordinary_name_is_sent_to():
+    assert not any(map(is_reserved, ["celery", "orders.high", "Bestellungen für heute", "q" * 255, "amqp"]))
+
+
+@pytest.mark.parametrize(
+    "cause", [KeyError("gone"), RuntimeError("WRONGTYPE Operation against a key holding the wrong kind of value")]
+)
+def test_a_queue_that_cannot_be_sent_to_holds_up_no_other(cause: Exception, monkeypatch: pytest.MonkeyPatch):
+    app = Celery("publisher", broker=f"memory://{uuid4().hex}", set_as_current=False)
+    publisher = Publisher(app, timeout=60.0)
+    took: list[str] = []
+
+    def take(_: Any, batch: list[Dispatch]) -> None:
+        if batch[0].queue == "bad":
+            raise OperationalError(str(cause)) from cause
+        took.append(batch[0].queue)
+
+    monkeypatch.setattr(publisher, "_send_lanes", take)
+    monkeypatch.setattr(Rhythm, "is_fast", lambda *_: True)
+    publisher.publish([Dispatch(uuid4(), "main", "bad"), Dispatch(uuid4(), "main", "good")])
+    publisher.flush(10)
+    assert took == ["good"]
+    assert not publisher._failing
