@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +224,44 @@ def imports(module: Path) -> Iterator[str]:
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("saga."):
                 yield str(node.module).split(".")[1]
+
+
+# --- how it runs ------------------------------------------------------------------------------------------------------
+
+MODULES = {path.stem: f"saga.{path.stem}" for path in (ROOT / "saga").glob("*.py") if not path.stem.startswith("__")}
+
+
+def codes(page: Path) -> list[str]:
+    """What stands between backticks in sentences and tables."""
+    return re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S))
+
+
+def named_in_contributing() -> list[str]:
+    """Names with a dot, ``module.name`` or ``Class.name``, that are neither files nor what only runs has: tasks, ``self``."""
+    dotted = (code for code in codes(ROOT / "CONTRIBUTING.md") if re.fullmatch(r"[A-Za-z]\w*\.\w+", code))
+    return sorted({name for name in dotted if not (ROOT / name).exists()} - {"saga.run", "self.retry"})
+
+
+@cache
+def our_classes() -> dict[str, Any]:
+    found = [vars(importlib.import_module(module)).values() for module in MODULES.values()]
+    return {
+        each.__name__: each
+        for each in chain.from_iterable(found)
+        if isinstance(each, type) and each.__module__.startswith("saga.")
+    }
+
+
+@pytest.mark.parametrize("name", named_in_contributing())
+def test_what_contributing_names_exists(name: str) -> None:
+    owner, _, attribute = name.partition(".")
+    if owner in MODULES:
+        assert hasattr(importlib.import_module(MODULES[owner]), attribute)
+    else:
+        assert hasattr(our_classes()[owner], attribute)
+
+
+def test_every_module_has_a_row_in_contributing() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("What each module holds:")[1].split("\n\n")[1]
+    told = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert told == MODULES.keys()
