@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from saga import Handle, Orchestrator, SagaCompensated, Status, config, transaction
@@ -182,6 +183,28 @@ def test_a_saga_can_be_started_from_within_a_transactional_step(project: Project
     handle = project.knead("starts_another")
     [other] = project.orchestrator.find(key=f"{handle.id}/knead")
     assert other.wait(PATIENCE) == Status.COMPLETED
+
+
+def test_the_orm_is_refused_in_a_transactional_step_whose_log_is_in_another_database(
+    project: Project, database_url: str
+) -> None:
+    from bakery.models import Entry
+    from django.db import connection
+
+    from saga.contrib.django.lending import DjangoTransaction, OtherDatabase
+
+    own = connection.connection
+    with (
+        psycopg.connect(database_url.replace("+psycopg", "")) as driver,
+        DjangoTransaction(driver),
+        pytest.raises(OtherDatabase, match="'default', which is not the one of the saga log"),
+    ):
+        Entry.objects.count()
+    assert connection.connection is own
+    same = project.env["BAKERY_DATABASE_URL"].replace("+psycopg", "").replace("127.0.0.1", "localhost")
+    with psycopg.connect(same) as driver, DjangoTransaction(driver):
+        Entry.objects.count()
+        assert connection.connection is driver
 
 
 @pytest.mark.crash

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from django.db import connections
+from django.db.backends.postgresql import base
 from django.db.backends.signals import connection_created
 from django.db.transaction import atomic
 from psycopg.adapt import AdaptersMap
@@ -108,7 +109,7 @@ def _lent(kind: Any) -> Any:
             _check_same(self._own, self._driver, params)
             self._looks = {
                 "_adapters": AdaptersMap(params["context"].adapters),
-                "cursor_factory": params["cursor_factory"],
+                "cursor_factory": params.get("cursor_factory") or self._cursor_factory(),
                 "row_factory": tuple_row,
             }
             self.connection: Any = self._driver
@@ -118,6 +119,11 @@ def _lent(kind: Any) -> Any:
             except BaseException:
                 self.connection = None
                 raise
+
+        def _cursor_factory(self) -> Any:
+            """The cursors of Django before 5.0, where the parameters do not name them."""
+            bound = self.settings_dict["OPTIONS"].get("server_side_binding") is True
+            return base.ServerBindingCursor if bound else base.Cursor
 
         def _set_up(self) -> None:
             self.autocommit = True  # else the time zone and the role would be committed at once
