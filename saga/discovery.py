@@ -72,11 +72,13 @@ class Discovery:
                 self._importing = False
 
     def __str__(self) -> str:
-        """Which modules were imported."""
+        """Which modules were imported, as a sentence."""
         app = self._app()
         names = sorted({*self._imported, *(app.loader.task_modules if app else ())})
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-        return shown or "none: name them with Celery(include=[...]) or autodiscover_sagas([...])"
+        if shown:
+            return f"The app imports {shown}"
+        return "The app imports no modules of its own accord: Celery(include=[...]) or autodiscover_sagas([...]) names some"
 
     def _on_import(self, **_: Any) -> None:
         for packages, related_name in self._pending:

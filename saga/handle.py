@@ -250,9 +250,11 @@ class Handle:
             raise NotAllowed(
                 f"saga {subject} is {self.status} and has no step {step!r}; it has {', '.join(subject.outline.steps)}"
             )
-        is_undo = (step, True) in self.replay().stuck_on
+        stuck_on = self.replay().stuck_on
+        is_undo = (step, True) in stuck_on
+        is_action = (step, False) in stuck_on  # of what is neither the request itself is refused, whatever its result
         limit = self._engine.database.settings.max_payload
-        stored = None if is_undo else _result(subject, step, result, limit)
+        stored = _result(subject, step, result, limit) if is_action else None
         lane, undo_later = subject.outline.steps[step].lane, undo and not is_undo
         self._request(StepSkipped(by, reason, lane, step, is_undo, stored, undo_later))
 
@@ -286,12 +288,16 @@ def _read(subject: Subject, step: str, value: Any) -> Any:
     try:
         return None if value is None else decode(value, returns)
     except ValidationError as error:
-        place = f"saga {subject}, step {step!r}: the stored result does not fit {returns}"
+        place = f"saga {subject}, step {step!r}: the stored result does not fit {_named(returns)}"
         raise BindingError(f"{place}: {problems_of(error)}") from None
 
 
 def _returns(subject: Subject, step: str) -> Any:
     return subject.saga.actions[step].returns if subject.saga else Any
+
+
+def _named(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _result(subject: Subject, step: str, result: Any, limit: int) -> Any:
@@ -303,5 +309,7 @@ def _result(subject: Subject, step: str, result: Any, limit: int) -> Any:
         decode(stored, returns)
     except (Unencodable, ValidationError) as error:
         problem = problems_of(error) if isinstance(error, ValidationError) else str(error)
-        raise InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}") from None
+        raise InputError(
+            f"saga {subject}, step {step!r}: the result does not fit {_named(returns)}: {problem}"
+        ) from None
     return stored

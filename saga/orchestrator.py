@@ -272,7 +272,7 @@ class Orchestrator:
         try:
             return self._catalog.named(saga)
         except UnknownSaga as error:
-            raise UnknownSaga(f"{error}. Imported are the modules: {self._discovery}") from None
+            raise UnknownSaga(f"{error}. {self._discovery}") from None
 
     # --- finding ------------------------------------------------------------------------------------------------------
 

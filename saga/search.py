@@ -42,7 +42,8 @@ class Header:
 
 
 def _held(column: str) -> str:
-    return f"least(greatest({column}, '0001-01-02 UTC'), '9999-12-30 UTC') AS {column}"
+    held = f"least(greatest({column}, '0001-01-02 UTC'), '9999-12-30 UTC')"
+    return f"CASE WHEN {column} IS NOT NULL THEN {held} END AS {column}"  # of NULL and a time, greatest() is the time
 
 
 HEADER = (

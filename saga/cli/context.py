@@ -96,12 +96,21 @@ def load_app(name: str | None, app: Celery | None = None) -> Celery:
     except SagaError:
         raise
     except Exception as error:
-        raise AppNotLoaded(
-            f"the Celery app {name or app} cannot be loaded: {type(error).__name__}: {error}{_place(error)}"
-        ) from None
+        found_not = _not_in_module(name) or f"{type(error).__name__}: {error}{_place(error)}"
+        raise AppNotLoaded(f"the Celery app {name or app} cannot be loaded: {found_not}") from None
     if not isinstance(found, Celery):
         raise AppNotLoaded(f"-A {name} names {brief(found)}; expected a Celery app, as in -A shop.tasks:app")
     return found
+
+
+def _not_in_module(name: str | None) -> str | None:
+    """Whether the module is there and only the attribute is not: Celery then speaks of a module of both names."""
+    module, colon, attribute = (name or "").partition(":")
+    found = sys.modules.get(module)
+    if found is None or not colon or hasattr(found, attribute):
+        return None
+    apps = [key for key, value in vars(found).items() if isinstance(value, Celery)]
+    return f"module {module} has no attribute {attribute!r}" + (f"; did you mean {module}:{apps[0]}?" if apps else "")
 
 
 _MACHINERY = ("/celery/", "/kombu/", "/importlib/", "/saga/cli/")

@@ -42,7 +42,10 @@ def upgrade(context: Context, url: str | None) -> None:
 @json_option
 @pass_context
 def current(context: Context, url: str | None, as_json: bool) -> None:
-    """Say which revision the tables are at; exits with 1 if that is not this version's."""
+    """Say which revision the tables are at.
+
+    Exits with 1 if that is not this version's.
+    """
     database = context.database(url)
     found, head = schema.current(database), schema.head()
     if as_json:
@@ -55,7 +58,7 @@ def current(context: Context, url: str | None, as_json: bool) -> None:
 @db_command.command("sql")
 @pass_context
 def sql(context: Context) -> None:
-    """Print the statements that make the tables, for someone who runs them by hand."""
+    """Print the statements that make the tables, to run by hand."""
     settings = context.orchestrator.settings if context.has_app else Settings.load({})
     say(schema.sql(settings.schema_name))
 
@@ -64,7 +67,10 @@ def sql(context: Context) -> None:
 @click.option("--url", metavar="URL", required=True, help="The other database, of any kind that SQLAlchemy knows.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the statement and change nothing.")
 def barrier(url: str, as_sql: bool) -> None:
-    """Make the table of `saga.barrier` in another database, where steps have their effects; harmless to repeat."""
+    """Make the table of `saga.barrier` in another database.
+
+    That is one where steps have their effects. Harmless to repeat.
+    """
     try:
         parsed = sqlalchemy.make_url(url)
         if "@" in (parsed.host or ""):

@@ -17,8 +17,9 @@ from saga.doctor import Level, examine
 @json_option
 @pass_context
 def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
-    """Check the settings of Celery and Postgres, and whether workers and a relay live.
+    """Check settings and servers, and whether workers live.
 
+    Looks at what Celery and Postgres are told, at the workers, the relay and what waits.
     Names each unsafe one with its remedy. Exits with 1 if any is bad, with --strict on warnings, too; notes (what has no effect in a saga) are only shown.
     """
     findings = examine(context.orchestrator)

@@ -10,6 +10,7 @@ import click
 from saga import short_ids
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
+from saga.cli.naming import find_saga
 from saga.cli.output import age, console, json_option, print_json, print_records, say
 from saga.cli.shapes import header_json
 from saga.cli.waits import Wait, problem_of, read_waits
@@ -34,7 +35,7 @@ def list_command(context: Context, chosen: Filter, limit: int, after: str | None
         saga -A shop.app list --status stuck --since 2h
     """
     orchestrator = context.orchestrator
-    found = chosen.page(orchestrator, limit + 1, after)
+    found = chosen.page(orchestrator, limit + 1, after and find_saga(orchestrator, after))
     page, more = found[:limit], len(found) > limit
     waits = read_waits(orchestrator.database, [handle.id for handle in page])
     if as_json:
@@ -45,7 +46,7 @@ def list_command(context: Context, chosen: Filter, limit: int, after: str | None
     if more:
         say(f"there is more: --after {page[-1].id}", err=True)
     if not found:
-        say(_nothing(orchestrator, chosen), err=True)
+        say(nothing(orchestrator, chosen), err=True)
 
 
 def print_sagas(database: Database, handles: Sequence[Handle], waits: Mapping[UUID, Wait]) -> None:
@@ -67,7 +68,8 @@ def _reason(reason: str | None, wait: Wait | None) -> str:
     return "; ".join(part for part in (reason, wait and wait.text) if part)
 
 
-def _nothing(orchestrator: Orchestrator, chosen: Filter) -> str:
+def nothing(orchestrator: Orchestrator, chosen: Filter) -> str:
+    """Why a filter finds no saga."""
     known = [saga.name for saga in orchestrator.sagas]
     if chosen.saga and chosen.saga not in known:
         hint = did_you_mean(chosen.saga, known) or f"; known are: {', '.join(known) or 'none'}"

@@ -15,7 +15,7 @@ import click
 from saga import work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
-from saga.cli.listing import print_sagas
+from saga.cli.listing import nothing, print_sagas
 from saga.cli.naming import find_saga
 from saga.cli.output import say
 from saga.cli.types import json_value
@@ -110,10 +110,16 @@ def _command(action: Action) -> click.Command:
 
 def _preview(action: Action, orchestrator: Orchestrator, chosen: Filter) -> None:
     found = list(islice(action.all(orchestrator, chosen), _COUNTED))
+    if not found:
+        say(f"{action.name}: {nothing(orchestrator, chosen)}", err=True)
+        return
     shown = found[:_PREVIEW]
     print_sagas(orchestrator.database, shown, read_waits(orchestrator.database, [handle.id for handle in shown]))
     number = f"{len(found)}" if len(found) < _COUNTED else f"{_COUNTED} or more"
-    say(f"{action.name} would be asked of {number} sagas; add --yes to do it, nothing is done yet", err=True)
+    say(
+        f"{action.name} would be asked of {number} saga{'' if number == '1' else 's'}; add --yes to do it, nothing is done yet",
+        err=True,
+    )
 
 
 def _do_all(action: Action, orchestrator: Orchestrator, chosen: Filter, order: Order) -> int:
@@ -213,7 +219,7 @@ def skip_command(context: Context, id: str, step: str, result: Any, undo: bool, 
     """Declare a stuck step, or its stuck undo, done by hand.
 
     \b
-        saga -A shop.app skip ID confirm --result '{"ok": true}' --reason "confirmed by phone"
+        saga -A shop.app skip ID confirm --result true --reason "seen"
     """
     handle = find_saga(context.orchestrator, id)
     handle.skip(step, result, undo, reason=reason, by=by)

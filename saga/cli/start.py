@@ -60,7 +60,7 @@ def start_command(
     JSON may be - to read it from standard input. With --wait, exits with 1 unless the saga completed.
 
     \b
-        saga -A shop.app start place_order '{"sku": "A1", "quantity": 2}' --key order-1001 --wait 30
+        saga -A shop.app start place_order '{"sku": "A1"}' --key order-1001 --wait
     """
     handle = context.orchestrator.start(
         saga, input, key=key, tags=tags_of(tags), delay=delay, deadline=deadline, priority=priority

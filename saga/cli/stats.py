@@ -19,7 +19,10 @@ from saga.state import Status
 @json_option
 @pass_context
 def stats_command(context: Context, as_json: bool) -> None:
-    """Count sagas by status; tell the relay's health, the workers, and what is parked or late, and for what."""
+    """Count sagas by status, and say what lives and what waits.
+
+    Tells the relay's health, the workers, and what is parked or late, and for what.
+    """
     found = read_stats(context.orchestrator.database)
     if as_json:
         print_json(found)

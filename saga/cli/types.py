@@ -24,7 +24,7 @@ def time(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} expected a time such as 2026-07-01T12:00, or an age such as 30s, 15min, 2h, 7d"
+            f"{text!r} is none; expected a time such as 2026-07-01T12:00, or an age such as 30s, 15min, 2h, 7d"
         ) from None
 
 
@@ -32,7 +32,7 @@ def duration(text: str) -> float:
     """``90`` for seconds, or ``30s``, ``15min``, ``2h``, ``7d``; as seconds."""
     found = _AGE.fullmatch(text if text[-1:].isalpha() else f"{text}s")
     if not found:
-        raise click.BadParameter(f"{text!r} expected a time such as 90 (seconds), 30s, 15min, 2h or 7d")
+        raise click.BadParameter(f"{text!r} is none; expected a time such as 90 (seconds), 30s, 15min, 2h or 7d")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -70,7 +70,7 @@ def seconds(text: str) -> float:
     except ValueError:
         found = -1
     if not found >= 0:
-        raise click.BadParameter(f"{text!r} expected seconds, as in --wait=30; alone, it comes last")
+        raise click.BadParameter(f"{text!r} is none; expected seconds, as in --wait=30; alone, it comes last")
     return found
 
 

@@ -9,7 +9,7 @@ import click
 
 from saga import fleet
 from saga.cli.context import Context, pass_context
-from saga.cli.output import age, json_option, print_json, print_table
+from saga.cli.output import age, json_option, print_json, print_table, say
 from saga.database import clear_errors
 from saga.fleet import Member, Running
 
@@ -20,9 +20,9 @@ _MOST = 10_000
 @json_option
 @pass_context
 def workers_command(context: Context, as_json: bool) -> None:
-    """List the worker processes: where each runs, what it listens to, and what it runs now.
+    """List the worker processes, and what each runs now.
 
-    One that ended without a word is dead for a few seconds, until a relay takes it off the list.
+    Says where each runs and to which queues it listens. One that ended without a word is dead for a few seconds, until a relay takes it off the list.
     """
     database = context.orchestrator.database
     with clear_errors(database), database.link() as link:
@@ -36,6 +36,8 @@ def workers_command(context: Context, as_json: bool) -> None:
         return
     rows = [_row(member, runs.get(member.number, [])) for member in members]
     print_table(("worker", "state", "host", "pid", "up", "version", "queues", "runs"), rows)
+    if not rows:
+        say("no worker is alive: start one with `celery -A … worker`, and see `saga doctor`", err=True)
 
 
 def _row(member: Member, runs: Sequence[Running]) -> tuple[Any, ...]:

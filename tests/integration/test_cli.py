@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import psutil
 import psycopg
 import pytest
@@ -236,6 +237,8 @@ def test_a_mistake_is_one_clear_line_and_an_exit_code(run: Run, words: Sequence[
         ("cli_nowhere", 2, "No module named 'cli_nowhere'"),
         ("cli_broken", 2, "No module named 'a_module_that_is_not_there' ("),
         ("cli_empty", 2, "expected a Celery app"),
+        ("cli_shop:nope", 2, "module cli_shop has no attribute 'nope'"),
+        ("cli_nowhere:app", 2, "No module named 'cli_nowhere'"),
     ],
 )
 def test_an_app_that_cannot_be_loaded_is_named(run: Run, app: str | None, code: int, error: str) -> None:
@@ -269,6 +272,14 @@ def test_list_shows_a_page_and_the_way_to_the_next(run: Run, orchestrator: Orche
     assert first.stderr.strip() == f"there is more: --after {ids[1]}"
     assert [line.split()[0] for line in rest.stdout.splitlines()[1:]] == [ids[0]]
     assert rest.stderr == ""
+    for name in (_beginning(ids[1], ids), "o-1", "order/o-1"):
+        assert run("list", "--limit", 2, "--after", name).stdout == rest.stdout
+
+
+def _beginning(wanted: str, ids: Sequence[str]) -> str:
+    """The shortest beginning of an id that no other has."""
+    lengths = (end for end in range(8, 37) if sum(other.startswith(wanted[:end]) for other in ids) == 1)
+    return wanted[: next(lengths)]
 
 
 TERMINAL = {"FORCE_COLOR": "1", "COLUMNS": "80"}
@@ -442,6 +453,8 @@ def test_show_tells_the_steps_and_what_is_next(run: Run, orchestrator: Orchestra
 
     assert "payment: card declined" in text
     assert "undo of reservation" in text
+    assert "finished" not in text
+    assert shown["finished_at"] is None
     assert (shown["status"], shown["key"]) == ("compensating", "o-1")
     nothing = {"error": None, "error_type": None, "code": None, "details": None, "due_at": None}
     assert shown["steps"]["reservation"] == {
@@ -536,8 +549,20 @@ def test_skip_settles_a_stuck_step_with_a_result(run: Run, orchestrator: Orchest
     right = run("skip", handle.id, "ship", "--result", "true", "--reason", "seen on its way")
 
     assert (wrong.exit_code, right.exit_code) == (1, 0)
-    assert "does not fit" in wrong.stderr
+    assert "does not fit bool: " in wrong.stderr
     assert handle.result(timeout=5)["ship"] is True
+
+
+def test_a_skip_of_what_is_not_stuck_says_that_and_not_that_a_result_is_missing(
+    run: Run, orchestrator: Orchestrator
+) -> None:
+    handle = _start(orchestrator, *COMPLETED)
+
+    refused = run("skip", handle.id, "ship")
+
+    assert refused.exit_code == 1
+    assert "is completed" in refused.stderr
+    assert "does not fit" not in refused.stderr
 
 
 def test_abandon_ends_a_stuck_saga_and_show_lists_what_is_not_undone(run: Run, orchestrator: Orchestrator) -> None:
@@ -576,6 +601,15 @@ def test_a_filter_only_shows_what_it_would_do_until_yes_is_said(run: Run, orches
     assert "retry would be asked of 2 sagas; add --yes" in shown.stderr
     assert done.stdout == "retry: 2 done, 0 not\n"
     assert [handle.status for handle in (*stuck, completed)] == ["running", "running", "completed"]
+
+
+def test_a_filter_that_nothing_matches_says_so_and_asks_for_nothing(run: Run, orchestrator: Orchestrator) -> None:
+    _start(orchestrator, *COMPLETED)
+
+    none, slip = run("retry", "--saga", "order"), run("retry", "--saga", "ordr")
+
+    assert (none.exit_code, none.stdout, none.stderr.strip()) == (0, "", "retry: no saga matches")
+    assert "did you mean 'order'?" in slip.stderr
 
 
 def test_a_filter_names_those_it_could_not_change(run: Run, orchestrator: Orchestrator) -> None:
@@ -931,6 +965,23 @@ def test_celery_has_the_same_commands(orchestrator: Orchestrator) -> None:
 
     assert shown.returncode == 0
     assert json.loads(shown.stdout[shown.stdout.index("{") :])["id"] == str(handle.id)
+
+
+def test_workers_says_what_to_do_where_there_is_none(run: Run, orchestrator: Orchestrator) -> None:
+    assert orchestrator.find() == []
+    assert "no worker is alive: start one" in run("workers").stderr
+
+
+def test_help_fits_a_terminal_of_80_columns_and_cuts_no_sentence(run: Run) -> None:
+    groups = [[], ["db"]]
+    commands = [[name] for name in cli.list_commands(click.Context(cli))]
+    for words in (*groups, *commands):
+        lines = run(*words, "--help", env={"COLUMNS": "80"}).stdout.splitlines()
+        assert [
+            line
+            for line in lines
+            if len(line) > 80 or (words in groups and line.startswith("  ") and line.endswith("..."))
+        ] == []
 
 
 def test_help_and_version_import_no_embedded_stack() -> None:

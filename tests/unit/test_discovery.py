@@ -105,7 +105,7 @@ def test_a_module_of_the_app_may_register_what_it_defines(shop: Path):
 def test_an_unknown_saga_is_told_with_the_closest_name_and_what_was_imported(shop: Path):
     front = orchestrator()
     front.autodiscover_sagas([package(shop, "orders")])
-    with pytest.raises(UnknownSaga, match=r"no saga 'ordrs' .*did you mean 'orders'\?.*modules: .*orders\.sagas"):
+    with pytest.raises(UnknownSaga, match=r"no saga 'ordrs' .*did you mean 'orders'\?.*imports .*orders\.sagas"):
         front._known("ordrs")
 
 
