@@ -522,7 +522,7 @@ def test_what_an_operator_does_is_logged_with_who_and_why(run: Run, orchestrator
     result = run("retry", handle.id, "--reason", "the carrier is back", "--by", "ann")
 
     assert (result.exit_code, result.stdout) == (0, f"{handle.id} is running\n")
-    assert handle.log()[-1].data == {"by": "ann", "reason": "the carrier is back"}
+    assert handle.log()[-1].data == {"by": "ann", "reason": "the carrier is back", "session_user": "saga"}
 
 
 def test_who_is_the_login_name_unless_said(run: Run, orchestrator: Orchestrator) -> None:
@@ -530,7 +530,7 @@ def test_who_is_the_login_name_unless_said(run: Run, orchestrator: Orchestrator)
 
     assert run("pause", handle.id, env={"LOGNAME": "bob"}).exit_code == 0
 
-    assert handle.log()[-1].data == {"by": "bob"}
+    assert handle.log()[-1].data == {"by": "bob", "session_user": "saga"}
 
 
 def test_pause_resume_cancel_and_compensate(run: Run, orchestrator: Orchestrator) -> None:
