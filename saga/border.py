@@ -34,6 +34,7 @@ _MOST_HOPS = 24
 _LONGEST_WAIT = 5.0
 _MOST_WAITING = 10_000
 _SAY_EVERY = 60.0
+_MOST_SAID = 100
 _LONGEST_TEXT = 200
 
 
@@ -133,8 +134,10 @@ class Border:
         about = stamp.log, stamp.realm
         if now < self._said.get(about, 0.0):
             return
-        if len(self._said) > 100:
-            self._said.clear()
+        if len(self._said) >= _MOST_SAID:
+            self._said = {said: until for said, until in self._said.items() if now < until}
+            if len(self._said) >= _MOST_SAID:
+                return  # the headers are anybody's to make up
         self._said[about] = now + _SAY_EVERY
         logger.error("on queue %r there are messages %s. They are offered on", stamp.queue, text)
 

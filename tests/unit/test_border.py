@@ -94,3 +94,11 @@ def test_whatever_a_header_holds_is_read(value: Any) -> None:
     stamp = Stamp.of(message(**{LOG: value, REALM: value, QUEUE: value, HOPS: value}))
     assert 0 <= stamp.hops <= 24
     assert all(text is None or len(text) < 300 for text in (stamp.log, stamp.realm, stamp.queue))
+
+
+def test_made_up_logs_fill_no_log_file(caplog: pytest.LogCaptureFixture) -> None:
+    one, _ = border()
+    with caplog.at_level(logging.ERROR, "saga"):
+        for number in range(500):
+            one.admits(RUN, LANES, message(**{LOG: f"made up {number}"}))
+    assert len(caplog.records) == 100
