@@ -19,9 +19,9 @@ from saga.database import Link
 from saga.decision import watches_deadline
 from saga.draft import Draft, Written
 from saga.engine import Engine, Unreachable, back_off
-from saga.errors import ResultError, SagaNotFound, first_line
+from saga.errors import SagaNotFound, first_line
 from saga.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
-from saga.judgement import ending, in_ascii, wait_after
+from saga.judgement import ending, in_ascii, not_stored, wait_after
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
 from saga.redaction import Redact, redacted
 from saga.run import Run
@@ -95,24 +95,17 @@ class Attempts:
                     self._give_up(run, error)
                     break
                 if isinstance(outcome, Success) and isinstance(error, _DATA_REFUSED):
-                    outcome, wait = (
-                        Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True),
-                        None,
-                    )
+                    outcome, wait = not_stored(error), None
                 written = None
             except BaseException as error:
-                interrupt = error
-                written = self.find(draft)
+                interrupt, written = error, self.find(draft)
             if written is not None:
                 following = self.go_on(run, draft, written)
                 break
             back_off(tries)
             run.state = self._read_on(run)
             late = late or draft.is_too_late(run.state)
-        if interrupt is not None:
-            if following is not None:
-                self.forget(following)
-            raise interrupt
+        self._raise(interrupt, [following] if following is not None else [])
         return following
 
     def record_all(
@@ -141,11 +134,15 @@ class Attempts:
                 interrupt = error
                 for run, _ in members:
                     self.abandon(run)
-        if interrupt is not None:
-            for after in following:
-                self.forget(after)
-            raise interrupt
+        self._raise(interrupt, following)
         return following
+
+    def _raise(self, interrupt: BaseException | None, following: Sequence[Run]) -> None:
+        """Raise what came from outside meanwhile, if anything did; what follows is not begun then."""
+        if interrupt is not None:
+            for run in following:
+                self.forget(run)
+            raise interrupt
 
     def _record_each(
         self, members: Sequence[Ended], draft: Draft | None, written: Mapping[UUID, Written], may: Callable[[], bool],

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from saga.codec import ascii_only
-from saga.errors import Abort, StepTimeout, WorkerLost
+from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
 from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event
 from saga.machine import failure_outcome
 from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
@@ -55,6 +55,11 @@ def in_ascii(event: Ending) -> Ending:
     """An ending that every database can store, whatever its encoding: what comes from user code in ASCII."""
     words = {name: ascii_only(value) for name in _WORDS if (value := getattr(event, name, None)) is not None}
     return replace(event, **words)
+
+
+def not_stored(error: BaseException) -> Failure:
+    """What a success comes to whose result the database refuses: it had its effect, and making it again is no use."""
+    return Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True)
 
 
 def wait_after(run: Run, outcome: Outcome) -> float | None:
