@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,13 +104,20 @@ class Bench:
         return psycopg.connect(self.url)
 
 
-@pytest.fixture
-def bench(database_url: str) -> Iterator[Bench]:
-    own = Celery("integration", broker="memory://", set_as_current=False)
+@contextmanager
+def open_bench(name: str, sagas: Sequence[Saga], database_url: str) -> Iterator[Bench]:
+    """A bench for sagas of ``act`` and ``undo``, for an app of that name."""
+    own = Celery(name, broker="memory://", set_as_current=False)
     for task in (act, undo):
         own.task(task.run, name=task.name, shared=False)
-    orchestrator = Orchestrator(own, sagas=SAGAS, database_url=database_url)
+    orchestrator = Orchestrator(own, sagas=sagas, database_url=database_url)
     published: list[Any] = []
     orchestrator.engine.publish = published.extend
     yield Bench(orchestrator, database_url.replace("+psycopg", ""), published)
     orchestrator.close()
+
+
+@pytest.fixture
+def bench(database_url: str) -> Iterator[Bench]:
+    with open_bench("integration", SAGAS, database_url) as found:
+        yield found

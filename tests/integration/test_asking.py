@@ -13,7 +13,7 @@ from saga.claims import Claims
 from saga.handle import Handle
 from saga.outcome import Failure, Success
 from saga.retry import Retry
-from tests.integration.conftest import Bench, act, always, never, step, undo
+from tests.integration.conftest import Bench, always, never, open_bench, step
 
 ONCE = {"retry": Retry.none()}
 SAGAS = [
@@ -25,14 +25,8 @@ BROKE = Failure(ConnectionError("reset"))
 
 @pytest.fixture
 def shop(database_url: str) -> Iterator[Bench]:
-    own = Celery("asking", broker="memory://", set_as_current=False)
-    for task in (act, undo):
-        own.task(task.run, name=task.name, shared=False)
-    orchestrator = Orchestrator(own, sagas=SAGAS, database_url=database_url)
-    published: list[Any] = []
-    orchestrator.engine.publish = published.extend
-    yield Bench(orchestrator, database_url.replace("+psycopg", ""), published)
-    orchestrator.close()
+    with open_bench("asking", SAGAS, database_url) as found:
+        yield found
 
 
 def lanes(shop: Bench, handle: Handle) -> list[Any]:
