@@ -23,7 +23,7 @@ from saga.handle import Handle
 from saga.outcome import Success
 from saga.run import Run
 from tests.acceptance.proxy import Proxy
-from tests.integration.conftest import SAGAS, SEQUENCE, Bench, act, always, undo
+from tests.integration.conftest import ASKED, SAGAS, SEQUENCE, Bench, act, always, undo
 from tests.roles import OpenPostgres, upgrade
 
 
@@ -150,7 +150,7 @@ def test_a_failover_to_a_standby_that_lags_leaves_whole_logs_that_go_on(cluster:
 def take_over(cluster: Cluster, worker: Any, gone: int) -> None:
     """Let another worker end what one that is gone had."""
     with cluster.orchestrator.database.link() as link:
-        due.lose(link, [gone], 100)
+        due.do(link, due.LOSE, {**ASKED, "workers": [gone]})
     for saga_id, lane in cluster.sql("SELECT saga_id, lane FROM saga.work"):
         run = Claims(worker).claim(saga_id, lane)
         if run is not None and run.held:
