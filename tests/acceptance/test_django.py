@@ -403,3 +403,59 @@ def test_the_admin_only_reads(project: Project, browser: Any) -> None:
             assert browser.get(f"/admin/pgsaga/saga/{handle.id}/change/").status_code == 200
         finally:
             cursor.execute("RESET default_transaction_read_only")
+
+
+# --- the how-to -------------------------------------------------------------------------------------------------------
+
+SHOP_MODELS = """
+from django.db import models
+
+class Order(models.Model):
+    def as_input(self):
+        return {"account": self.pk}
+
+class Account(models.Model):
+    balance = models.IntegerField(default=0)
+"""
+SHOP_RUN = """
+from django.db import connection
+from shop.models import Account, Order
+
+with connection.schema_editor() as editor:
+    editor.create_model(Account)
+    editor.create_model(Order)
+place(Order())
+assert [found.key for found in orchestrator.find(saga="place_order")] == ["order-1"]
+account = Account.objects.create(balance=5)
+from shop.sagas import deposit, take_back, transfer
+from django.db import transaction
+assert transfer in orchestrator.sagas
+with transaction.atomic():
+    deposit(account.pk, 3)
+    take_back(account.pk, 1)
+account.refresh_from_db()
+assert account.balance == 7
+"""
+
+
+def test_the_programs_of_the_how_to_make_a_project(project: Project, tmp_path: Path) -> None:
+    page = (HERE.parents[1] / "docs/howto/django.md").read_text()
+    apps, celery, place, sagas = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    site = (SITE / "bakery/settings.py").read_text().replace("bakery", "shop")
+    files = {
+        "__init__": "from .celery import app as celery_app\n",
+        "settings": f"{site.replace('SHOP_', 'BAKERY_')}\n{apps}\nINSTALLED_APPS.append('shop')\n",
+        "celery": celery,
+        "urls": "urlpatterns = []\n",
+        "models": SHOP_MODELS,
+        "sagas": f"{sagas}\nplace_order = Saga('place_order', Step(notify, pivot=True))\n",
+    }
+    (tmp_path / "shop").mkdir()
+    for name, text in files.items():
+        (tmp_path / f"shop/{name}.py").write_text(text)
+    program = f"import django; django.setup()\n{place}\n{SHOP_RUN}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | project.env | {"DJANGO_SETTINGS_MODULE": "shop.settings"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
