@@ -13,7 +13,7 @@ from saga.cli.output import age, json_option, moment, print_json, print_table, s
 from saga.cli.shapes import header_json, state_json
 from saga.cli.waits import Wait, problem_of, read_waits
 from saga.search import Header
-from saga.state import State, StepState, Track
+from saga.state import State, Status, StepState, Track
 from saga.work import OpenLane
 
 
@@ -60,6 +60,7 @@ def _about(header: Header, state: State, lanes: Sequence[OpenLane], wait: Wait |
         ("tags", shortened(header.tags)),
         ("status", state.status),
         ("reason", state.reason),
+        ("stuck on", state.problem if state.status is Status.STUCK and state.problem != header.reason else None),
         ("parked", _problem(lanes)),
         ("late", None if _problem(lanes) else wait and wait.text),
         ("asked", state.cancel_reason and f"{state.cancel_reason}; it waits for the pivot"),

@@ -466,6 +466,15 @@ def test_show_tells_the_steps_and_what_is_next(run: Run, orchestrator: Orchestra
     assert (lane["step"], lane["undo"], lane["queue"]) == ("reservation", True, "celery")
 
 
+def test_show_says_what_a_saga_is_stuck_on_beside_why_it_rolls_back(run: Run, orchestrator: Orchestrator) -> None:
+    handle = _start(orchestrator, *UNDO_STUCK)
+
+    lines = [" ".join(line.split()) for line in run("show", handle.id).stdout.splitlines()]
+
+    assert "reason payment: card declined" in lines
+    assert any(line.startswith("stuck on undo of reservation: ") for line in lines)
+
+
 def test_a_failure_is_shown_with_its_type_and_what_it_carries(run: Run, orchestrator: Orchestrator) -> None:
     refused = Failure(Abort("declined", code=51, details={"network": "visa"}), effect=False)
     handle = _start(orchestrator, DONE, refused, key="o-2")
