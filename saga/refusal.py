@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from saga.errors import DefinitionError, brief
 
@@ -86,7 +89,16 @@ def asking(refusal: Refusal | None) -> Iterator[Question | None]:
 class _WhatIsRefused(type):
     def __instancecheck__(cls, error: object) -> bool:
         question = _question.get()
-        return question is not None and error in question
+        return question is not None and _raised(error) in question
+
+
+def _raised(error: object) -> object:
+    """What was raised: of an exception that cannot be pickled, Celery shows a copy, as a base class of it, while it handles
+    the exception itself.
+    """
+    handled = sys.exc_info()[1]
+    is_copy = isinstance(error, UnpickleableExceptionWrapper) or isinstance(handled, type(error))
+    return handled if handled is not None and is_copy else error
 
 
 class Refused(Exception, metaclass=_WhatIsRefused):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from saga import Cause, Orchestrator, Saga, Step
+from saga import Abort, Cause, Orchestrator, Saga, Step
 from saga.handle import Handle
 from saga.performer import Performer
 from tests.integration.conftest import Bench, always, never
@@ -127,6 +127,38 @@ def test_a_refusal_is_no_error_in_celerys_log_and_is_asked_about_once(
         assert levels == ["INFO"]
         attempt(bank, "counting", breaks)
     assert len(asked) == 2
+
+
+class Declined(ValueError):
+    """As many libraries' errors, it cannot be pickled: its arguments are not those it is made with."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Closed(Abort):
+    """The same, of an ``Abort``."""
+
+    def __init__(self, text: str, shop: int) -> None:
+        super().__init__(f"{text}: {shop}")
+
+
+@pytest.mark.parametrize("error", [Declined("by the bank", "51"), Closed("shop", 7)], ids=["refusal", "abort"])
+def test_a_refusal_that_cannot_be_pickled_is_no_error_in_celerys_log(
+    bank: Bench, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    saga = Saga("coded", Step(count, compensate=discount, abort_on=lambda error: error.code == "51"))
+    bank.orchestrator.register(saga)
+
+    def declines(_: Any) -> None:
+        raise error
+
+    with caplog.at_level("INFO"):
+        handle = attempt(bank, "coded", declines)
+
+    assert [record.levelname for record in caplog.records if record.name == "celery.app.trace"] == ["INFO"]
+    assert handle.replay().steps["count"].status == "aborted"
 
 
 def test_a_task_that_has_run_as_a_step_still_tells_its_own_refusals(bank: Bench) -> None:
