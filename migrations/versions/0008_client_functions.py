@@ -112,6 +112,7 @@ DECLARE
     opened text[];
     known boolean;
     placed boolean;
+    short boolean;
 BEGIN
     PERFORM set_config('lock_timeout', patience, true);
     WITH wanted AS MATERIALIZED (
@@ -149,13 +150,19 @@ BEGIN
     SELECT (SELECT array_agg(id::text) FROM new),
         (SELECT bool_and(opening IS NOT NULL AND jsonb_typeof(data) = 'object') FROM wanted),
         (SELECT bool_and(fits IS TRUE) AND count(*) FILTER (WHERE lane <> 'deadline') = (
-            SELECT sum((SELECT count(*) FROM jsonb_object_keys(opening))) FROM wanted) FROM places)
-    INTO opened, known, placed;
+            SELECT sum((SELECT count(*) FROM jsonb_object_keys(opening))) FROM wanted) FROM places),
+        (SELECT bool_and(length(coalesce(key, '-')) BETWEEN 1 AND 500 AND length(coalesce(realm, '')) <= 500
+                         AND length(input_hash) <= 500) FROM wanted)
+        AND (SELECT bool_and(length(queue) <= 500) FROM places)
+    INTO opened, known, placed, short;
     IF known IS NOT TRUE THEN
         RAISE EXCEPTION 'a saga can be started of a registered definition only, under its name'
             USING ERRCODE = 'data_exception';
     ELSIF placed IS NOT TRUE THEN
         RAISE EXCEPTION 'a saga can be started at the first steps of its definition only' USING ERRCODE = 'data_exception';
+    ELSIF short IS NOT TRUE THEN
+        RAISE EXCEPTION 'the key, the realm and the queues of a saga have 500 characters at most'
+            USING ERRCODE = 'data_exception';
     END IF;
     RETURN QUERY SELECT unnest(opened);
 END $$

@@ -478,6 +478,13 @@ def test_a_client_starts_what_a_definition_starts_with_and_nothing_else(
         assert link.run("SELECT count(*) FROM saga.work", {}) == [(1,)]
 
 
+@pytest.mark.parametrize("changes", [{"key": "k" * 501}, {"key": ""}, {"realm": "r" * 501}, {"input_hash": "h" * 501}])
+def test_a_client_fills_no_index_with_long_texts(parties: Parties, changes: dict[str, Any]) -> None:
+    with pytest.raises(pg.DataError, match="500 characters at most"):
+        _forged(parties, changes, {})
+    assert parties.worker.orchestrator.find() == []
+
+
 def test_an_undo_is_not_started_by_a_client(parties: Parties) -> None:
     parties.start()
     _forged(
