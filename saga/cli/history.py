@@ -9,7 +9,7 @@ import click
 
 from saga.cli.context import Context, pass_context
 from saga.cli.naming import find_saga
-from saga.cli.output import json_option, moment, print_json, print_table, shortened
+from saga.cli.output import json_option, moment, print_json, print_records, shortened
 from saga.cli.shapes import entry_json, state_json
 from saga.draft import Subject
 from saga.events import AttemptEvent, Entry
@@ -30,7 +30,7 @@ def log_command(context: Context, id: str, as_json: bool) -> None:
         (entry.seq, moment(entry.at), entry.kind, entry.step, entry.attempt, entry.worker, _said(entry))
         for entry in entries
     ]
-    print_table(("seq", "at", "what", "step", "attempt", "worker", "data"), rows)
+    print_records(("seq", "at", "what", "step", "attempt", "worker", "data"), rows)
 
 
 def _said(entry: Entry) -> str:
@@ -55,7 +55,7 @@ def replay_command(context: Context, id: str, until: int | None, as_json: bool) 
     if as_json:
         print_json(state_json(handle.id, subject.replay(entries)))
         return
-    print_table(("seq", "at", "what", "step", "status", "changed"), list(_moments(subject, entries)))
+    print_records(("seq", "at", "what", "step", "status", "changed"), list(_moments(subject, entries)))
 
 
 def _moments(subject: Subject, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:

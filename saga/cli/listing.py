@@ -15,7 +15,7 @@ from saga.cli.output import age, console, json_option, print_json, print_records
 from saga.cli.shapes import header_json
 from saga.cli.waits import Wait, problem_of, read_waits
 from saga.database import Database, clear_errors
-from saga.errors import did_you_mean
+from saga.errors import cut, did_you_mean
 from saga.handle import Handle
 from saga.orchestrator import Orchestrator
 
@@ -65,7 +65,10 @@ def print_sagas(database: Database, handles: Sequence[Handle], waits: Mapping[UU
 
 
 def _reason(reason: str | None, wait: Wait | None) -> str:
-    return "; ".join(part for part in (reason, wait and wait.text) if part)
+    return cut("; ".join(part for part in (reason, wait and wait.text) if part), _REASON)
+
+
+_REASON = 300
 
 
 def nothing(orchestrator: Orchestrator, chosen: Filter) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +39,8 @@ _STYLES = {
 _WIDE = 1000
 _GAP = 2
 _NARROWEST = 6
+_RECORDS = 1000
+"""More rows than a page of sagas has are printed as they come, without a look at the terminal's width."""
 _MANY = 200
 """Rows of a table that is printed at once."""
 
@@ -105,10 +108,13 @@ def _padded(text: str, width: int) -> str:
 
 
 def print_records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows below their headings, one line for each; where that is too wide, the last column is on a line of its own.
+    """Print rows below their headings, one line for each; where that is too wide, the last column stands below the others.
 
-    Then the others are cut, the least important one first: they are given in the order of their importance.
+    Then those are cut, the least important one first: they are given in the order of their importance.
     """
+    if len(rows) > _RECORDS:
+        _print_many(columns, rows)
+        return
     out = console()
     cells = [[plain(value) for value in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
@@ -119,9 +125,7 @@ def print_records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
     for row in cells:
         _print_row(out, [Text(cell, style=_STYLES.get(cell, "")) for cell in row], widths)
         if not whole and row[-1]:
-            line = Text(f"  {row[-1]}", style="dim")
-            line.truncate(out.width, overflow="ellipsis")
-            out.print(line)
+            out.print(Padding(Text(row[-1], style="dim", overflow="fold"), (0, 0, 0, _GAP), expand=False))
 
 
 def _cut(widths: list[int], room: int) -> list[int]:

@@ -299,6 +299,19 @@ def test_list_fits_a_terminal_of_80_columns_and_cuts_what_matters_least(run: Run
     assert all(line.strip().startswith("payment: card declined") for line in lines[2::2])
 
 
+@pytest.mark.parametrize("command", ["log", "replay"])
+def test_a_log_fits_a_terminal_of_80_columns_and_breaks_no_word_of_an_entry(
+    run: Run, orchestrator: Orchestrator, command: str
+) -> None:
+    handle = _start(orchestrator, *COMPENSATED)
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", run(command, handle.id, env=TERMINAL).stdout)
+
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for entry in handle.log():
+        assert re.search(rf"^{entry.seq} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d +{entry.kind}\b", shown, re.MULTILINE)
+
+
 def test_what_a_terminal_shows_as_an_id_names_that_saga_and_no_other(run: Run, orchestrator: Orchestrator) -> None:
     handles = [_start(orchestrator, key=f"key-{number}") for number in range(5)]
 
