@@ -254,9 +254,11 @@ class Handle:
         is_undo = (step, True) in stuck_on
         is_action = (step, False) in stuck_on  # of what is neither the request itself is refused, whatever its result
         limit = self._engine.database.settings.max_payload
-        stored = _result(subject, step, result, limit) if is_action else None
+        stored = _storable(subject, step, result, limit)
+        if is_action:
+            _check_fit(subject, step, stored)
         lane, undo_later = subject.outline.steps[step].lane, undo and not is_undo
-        self._request(StepSkipped(by, reason, lane, step, is_undo, stored, undo_later))
+        self._request(StepSkipped(by, reason, lane, step, is_undo, stored if is_action else None, undo_later))
 
     def abandon(self, reason: str | None = None, *, by: str | None = None) -> None:
         """End it without undoing more. What runs comes to its end and changes nothing; the undos still owed stay listed.
@@ -300,16 +302,23 @@ def _named(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _result(subject: Subject, step: str, result: Any, limit: int) -> Any:
+def _storable(subject: Subject, step: str, result: Any, limit: int) -> Any:
     """The JSON form of a result that an operator gives."""
-    returns = _returns(subject, step)
     try:
-        stored = encode(result, returns)
+        stored = encode(result, _returns(subject, step))
         dumps(stored, limit)
-        decode(stored, returns)
-    except (Unencodable, ValidationError) as error:
-        problem = problems_of(error) if isinstance(error, ValidationError) else str(error)
-        raise InputError(
-            f"saga {subject}, step {step!r}: the result does not fit {_named(returns)}: {problem}"
-        ) from None
+    except Unencodable as error:
+        raise _unfit(subject, step, str(error)) from None
     return stored
+
+
+def _check_fit(subject: Subject, step: str, stored: Any) -> None:
+    try:
+        decode(stored, _returns(subject, step))
+    except ValidationError as error:
+        raise _unfit(subject, step, problems_of(error)) from None
+
+
+def _unfit(subject: Subject, step: str, problem: str) -> InputError:
+    returns = _named(_returns(subject, step))
+    return InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}")
