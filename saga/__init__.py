@@ -9,7 +9,6 @@ except ImportError as error:
     ) from None
 
 from saga.barriers import barrier
-from saga.cause import Cause
 from saga.context import Current, current
 from saga.definition import Parallel, Saga, Step
 from saga.errors import (
@@ -17,6 +16,7 @@ from saga.errors import (
     Abort,
     BarrierError,
     CarelessStep,
+    Cause,
     DatabaseNotReady,
     DefinitionError,
     DefinitionWarning,

@@ -13,7 +13,6 @@ import psycopg
 
 from saga import due, work
 from saga.batch import Ended
-from saga.codec import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.database import Link
 from saga.decision import watches_deadline
@@ -22,10 +21,12 @@ from saga.engine import Engine, Unreachable, back_off
 from saga.errors import SagaNotFound, first_line
 from saga.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.judgement import ending, in_ascii, not_stored, wait_after
-from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
+from saga.outcome import Failure, Interruption, Outcome, Report, Success
 from saga.redaction import Redact, redacted
+from saga.report import report
 from saga.run import Run
 from saga.state import State
+from saga.text import Unencodable, ascii_only
 
 logger = logging.getLogger("saga")
 

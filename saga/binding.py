@@ -8,20 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from saga.codec import (
-    JSON,
-    Unencodable,
-    adapter,
-    allows_none,
-    canonical,
-    decode,
-    dumps,
-    encode,
-    problems_of,
-    refuse_large,
-)
+from saga.codec import adapter, allows_none, decode, encode, problems_of
 from saga.definition import Job, Saga
 from saga.errors import InputError, SagaError
+from saga.text import JSON, Unencodable, canonical, dumps, refuse_large
 from saga.wiring import Wire, fields_of
 
 

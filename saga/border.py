@@ -20,11 +20,11 @@ from uuid import UUID
 from celery import Celery
 
 from saga import log
-from saga.codec import clean_text
 from saga.database import Database
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.publisher import HOPS, LOG, QUEUE, REALM, Foreign
+from saga.text import clean_text
 from saga.thread import start_thread
 
 logger = logging.getLogger("saga")

@@ -11,12 +11,12 @@ from celery import canvas
 from celery.app.task import Task
 
 from saga.care import missing_care
-from saga.codec import clean_text
 from saga.errors import DefinitionError, DefinitionWarning, brief
 from saga.outline import DEADLINE, MAIN
 from saga.refusal import Refusal, refusal_of
 from saga.retry import Retry
 from saga.step import UNSAID, Parallel, Step, Unsaid, check_options, seconds
+from saga.text import clean_text
 from saga.wiring import (
     INPUT,
     RESERVED,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from saga.codec import dumps
 from saga.definition import Saga
 from saga.errors import DefinitionError, UnknownSaga, did_you_mean
 from saga.outline import StepOutline
+from saga.text import dumps
 
 logger = logging.getLogger("saga")
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from saga.codec import clean_text
 from saga.definition import Saga
 from saga.errors import InputError, SagaNotFound, brief
 from saga.starting import tags_json
 from saga.state import Status
+from saga.text import clean_text
 
 
 def criteria(

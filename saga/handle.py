@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from saga import log, search
 from saga.binding import BindingError
-from saga.codec import Unencodable, clean_text, decode, dumps, encode, problems_of
+from saga.codec import decode, encode, problems_of
 from saga.database import clear_errors
 from saga.draft import Subject
 from saga.engine import Engine
@@ -31,6 +31,7 @@ from saga.events import (
 from saga.log import End
 from saga.search import Header
 from saga.state import State, Status, StepState
+from saga.text import Unencodable, clean_text, dumps
 from saga.waiter import Waiter
 
 _CANCEL_PATIENCE = 30.0

@@ -7,13 +7,14 @@ import time
 from dataclasses import replace
 from typing import TypeVar
 
-from saga.codec import ascii_only
 from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
 from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event
 from saga.machine import failure_outcome
-from saga.outcome import Failure, Interruption, Outcome, Report, Success, report
+from saga.outcome import Failure, Interruption, Outcome, Report, Success
+from saga.report import report
 from saga.retry import LONGEST
 from saga.run import Run
+from saga.text import ascii_only
 
 logger = logging.getLogger("saga")
 

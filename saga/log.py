@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from saga.codec import digest, dumps, portable
 from saga.database import Link, Row
 from saga.errors import CorruptLog
 from saga.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
 from saga.outline import Outline
 from saga.search import Header
 from saga.state import Status
+from saga.text import digest, dumps, portable
 from saga.work import ADD, MOVE, REMOVE, Changes
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"

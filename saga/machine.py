@@ -34,8 +34,8 @@ from datetime import datetime
 from typing import Protocol
 
 from saga import decision
-from saga.cause import Cause
 from saga.commands import Command
+from saga.errors import Cause
 from saga.events import (
     Abandoned,
     AttemptEvent,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from saga.codec import digest
 from saga.errors import CorruptLog
+from saga.text import digest
 
 MAIN = "main"
 DEADLINE = "deadline"

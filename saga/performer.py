@@ -19,17 +19,19 @@ from sqlalchemy.orm import Session
 
 from saga.attempts import Attempts
 from saga.binding import Values, arguments
-from saga.codec import clean_text, result_json
+from saga.codec import result_json
 from saga.context import Current, action_key, current, reset_current, set_current, undo_key
 from saga.crashpoints import reach
 from saga.errors import Abort, ResultError, SagaError
 from saga.monitor import REDACTED, Monitor
-from saga.outcome import Failure, Interruption, Outcome, Success, describe
+from saga.outcome import Failure, Interruption, Outcome, Success
 from saga.refusal import Question, Refusal, asking
+from saga.report import describe
 from saga.run import Run
 from saga.sentry import held_back
 from saga.state import Results
 from saga.step_task import prepare
+from saga.text import clean_text
 from saga.trace import headers, restored
 from saga.transaction import StepTransaction, TransactionEnded
 from saga.watch import Watch

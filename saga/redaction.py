@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from saga.codec import clean_text
 from saga.events import Event
+from saga.text import clean_text
 
 logger = logging.getLogger("saga")
 

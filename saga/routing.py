@@ -8,8 +8,8 @@ from typing import Any
 from celery import Celery
 from celery.app.task import Task
 
-from saga.codec import clean_text
 from saga.errors import DefinitionError
+from saga.text import clean_text
 
 
 class Routing:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from saga.codec import dumps, portable
 from saga.database import Link
 from saga.state import Status
+from saga.text import dumps, portable
 from saga.work import DUE_SINCE
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from saga import caller, log, search, signals
 from saga.binding import Given, read_input
-from saga.codec import Unencodable, clean_text, digest, dumps, encode, refuse_large
+from saga.codec import encode
 from saga.crashpoints import reach
 from saga.database import Link, driver_error
 from saga.definition import PRIORITY, Saga, is_priority
@@ -28,6 +28,7 @@ from saga.ids import uuid7
 from saga.machine import decide, replay
 from saga.plan import place_of
 from saga.retry import LONGEST
+from saga.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.trace import captured
 from saga.work import Dispatch
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from saga.cause import Cause
 from saga.commands import Command
+from saga.errors import Cause
 
 
 class Status(StrEnum):

@@ -10,10 +10,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 from celery.app.task import Task
 
-from saga.codec import clean_text
 from saga.errors import DefinitionError, brief
 from saga.refusal import AbortOn
 from saga.retry import LONGEST, Retry
+from saga.text import clean_text
 from saga.wiring import Value
 
 TaskLike: TypeAlias = Task | Callable[..., Any]

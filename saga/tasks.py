@@ -11,12 +11,12 @@ from celery import Celery, signals
 from celery.app.task import Task
 
 from saga.border import Stamp
-from saga.codec import clean_text
 from saga.database import complaint
 from saga.engine import Unreachable
 from saga.errors import first_line
 from saga.lifetime import Lifetime
 from saga.publisher import MOST_LANES, PING, RUN
+from saga.text import clean_text
 from saga.thread import start_thread
 from saga.worker import Shutdown, Worker
 

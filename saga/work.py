@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from saga.codec import dumps
 from saga.database import Link, Row
 from saga.events import FORMAT
 from saga.outline import DEADLINE
+from saga.text import dumps
 
 
 @dataclass(frozen=True, slots=True)

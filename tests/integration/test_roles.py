@@ -23,7 +23,6 @@ from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
-from saga.codec import digest
 from saga.database import Link
 from saga.errors import DatabaseNotReady
 from saga.events import Paused
@@ -35,6 +34,7 @@ from saga.outcome import Failure, Success
 from saga.pings import Ping
 from saga.relay import Relay
 from saga.run import Run
+from saga.text import digest
 from saga.work import Dispatch
 from tests.integration.conftest import act, always, never, undo
 from tests.roles import OpenPostgres, blocks, upgrade

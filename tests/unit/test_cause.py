@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from saga.cause import Cause
-from saga.errors import Abort, SagaCompensated, SagaStuck
+from saga.errors import Abort, Cause, SagaCompensated, SagaStuck
 from saga.events import AttemptFailed, CancelRequested
-from saga.outcome import Report, report
+from saga.outcome import Report
+from saga.report import report
 
 from .helpers import Log, step
 

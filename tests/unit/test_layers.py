@@ -14,11 +14,11 @@ import saga
 ROOT = Path(saga.__file__).parent
 
 LAYERS = [
-    "cause errors config crashpoints thread trace",
-    "ids codec outline wiring retry refusal fit care step builder definition events commands outcome context log_context sentry",
+    "errors config crashpoints thread trace",
+    "ids text codec outline wiring retry refusal fit care step builder definition events commands outcome context log_context sentry",
     "state tracks memory decision machine permission binding signals catalog",
     "database caller tables short_ids search log work due pings fleet tally schema plan barriers transaction",
-    "diagnosis monitor watch draft engine run redaction judgement batch attempts claims pace lifetime",
+    "diagnosis monitor watch draft engine run redaction report judgement batch attempts claims pace lifetime",
     "step_task carrier performer executor liveness membership chores relay border worker waiter handle starting criteria publisher audit graph",
     "routing discovery tasks orchestrator",
     "doctor testing dev examples telemetry dashboard",

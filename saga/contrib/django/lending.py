@@ -24,7 +24,7 @@ from psycopg.rows import tuple_row
 
 from saga.contrib.django.conf import log_database
 from saga.errors import SagaError, brief
-from saga.outcome import describe
+from saga.report import describe
 
 logger = logging.getLogger("saga")
 
