@@ -156,7 +156,7 @@ def _rebuild(engine: Engine, definitions: _Definitions, header: Header) -> Verdi
     try:
         subject, _ = definitions.of(header)
         state = subject.replay(_read(engine, header, 0))
-        if (header.status, header.reason) == (state.status, state.reason):
+        if (header.status, header.reason) == (state.status, state.headline):
             return Verdict(header)
         return Verdict(header, changed=_put_right(engine, subject, header, state))
     except CorruptLog as error:
@@ -174,7 +174,7 @@ def _put_right(engine: Engine, subject: Subject, header: Header, state: State) -
 
 def _write(engine: Engine, saga_id: UUID, state: State) -> bool:
     with engine.database.link() as link:
-        return log.rebuild_header(link, saga_id, NewStatus(str(state.status), state.reason, state.status.terminal))
+        return log.rebuild_header(link, saga_id, NewStatus(str(state.status), state.headline, state.status.terminal))
 
 
 def _read(engine: Engine, header: Header, after: int) -> Sequence[Entry]:

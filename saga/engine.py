@@ -332,6 +332,6 @@ def _same(stored: Event, drafted: Event) -> bool:
 
 
 def _status_change(before: State, after: State) -> NewStatus | None:
-    if after.status is before.status and after.reason == before.reason:
+    if after.status is before.status and after.headline == before.headline:
         return None
-    return NewStatus(str(after.status), after.reason, after.status.terminal)
+    return NewStatus(str(after.status), after.headline, after.status.terminal)

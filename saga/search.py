@@ -23,7 +23,7 @@ class Header:
 
     Attributes:
         tags: as they were given.
-        reason: why it is rolled back, else what it is stuck on.
+        reason: what it is stuck on, else why it was abandoned or is rolled back.
         realm: whose it is; empty: anybody's.
     """
 

@@ -285,6 +285,11 @@ class State:
         """Why it was abandoned or is rolled back, else what it is stuck on."""
         return self.abandon_reason or self.rollback_reason or self.problem
 
+    @property
+    def headline(self) -> str | None:
+        """What lists of sagas say of it: what it is stuck on, else its reason."""
+        return self.problem if self.status is Status.STUCK else self.reason
+
     def track(self, step: str, undo: bool) -> Track:
         """The track of a step's action or undo."""
         found = self.steps[step]

@@ -60,7 +60,7 @@ def _about(header: Header, state: State, lanes: Sequence[OpenLane], wait: Wait |
         ("tags", shortened(header.tags)),
         ("status", state.status),
         ("reason", state.reason),
-        ("stuck on", state.problem if state.status is Status.STUCK and state.problem != header.reason else None),
+        ("stuck on", state.problem if state.status is Status.STUCK and state.problem != state.reason else None),
         ("parked", _problem(lanes)),
         ("late", None if _problem(lanes) else wait and wait.text),
         ("asked", state.cancel_reason and f"{state.cancel_reason}; it waits for the pivot"),

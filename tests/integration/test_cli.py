@@ -384,6 +384,17 @@ def test_list_as_json_has_stable_keys_and_names_parked_work(run: Run, orchestrat
     assert (saga["id"], saga["problem"], saga["tags"]) == (str(handle.id), "no worker knows it", {"region": "eu"})
 
 
+def test_list_says_of_a_stuck_saga_what_it_is_stuck_on(run: Run, orchestrator: Orchestrator) -> None:
+    handle = _start(orchestrator, *UNDO_STUCK)
+
+    (line,) = run("list", "--status", "stuck").stdout.splitlines()[1:]
+    assert "undo of reservation: " in line
+    assert "card declined" not in line
+    handle.abandon("written off", by="ann")
+    (line,) = run("list", "--status", "abandoned").stdout.splitlines()[1:]
+    assert "written off; before that: payment: card declined" in line
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
