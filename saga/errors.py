@@ -251,6 +251,11 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """How many there are of something: ``1 lane``, ``2 lanes``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def brief(value: object, limit: int = 100) -> str:
     """How a value looks, for an error that names it: one line, cut where it is long, whatever its ``__repr__`` does."""
     try:

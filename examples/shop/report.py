@@ -12,6 +12,7 @@ from rich.table import Table
 from sqlalchemy import Connection, text
 
 from saga import Handle
+from saga.errors import counted
 
 from .audit import Check, checks, read
 from .purchases import Order
@@ -129,10 +130,10 @@ def _audit(report: Report) -> Table:
 def _summary(report: Report) -> Table:
     table = Table(show_header=False, box=None)
     for label, value in (
-        ("completed", f"{report.completed:,} orders, ${report.dollars:,}"),
-        ("compensated", f"{report.compensated:,} orders"),
-        ("attempts", f"{report.attempts:,}, of which {report.retries:,} retries"),
-        ("lost with the worker", f"{report.lost_attempts:,} attempts"),
+        ("completed", f"{counted(report.completed, 'order')}, ${report.dollars:,}"),
+        ("compensated", counted(report.compensated, "order")),
+        ("attempts", f"{report.attempts:,}, of which {counted(report.retries, 'retry', 'retries')}"),
+        ("lost with the worker", counted(report.lost_attempts, "attempt")),
         ("time", f"{report.elapsed:.1f} s, {report.orders_per_second:.0f} orders/s"),
     ):
         table.add_row(f"[dim]{label}[/]", value)

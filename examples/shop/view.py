@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import Connection, text
 
+from saga.errors import counted
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -81,7 +83,9 @@ class View:
     def tell_kill(self, name: str) -> None:
         """Say that a worker was killed."""
         self._killed += 1
-        self._console.print(f"[red]kill -9[/] {name} and its processes, after {self._counts.finished} orders")
+        self._console.print(
+            f"[red]kill -9[/] {name} and its processes, after {counted(self._counts.finished, 'order')}"
+        )
 
     def _draw(self) -> Group:
         counts = self._counts

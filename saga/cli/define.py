@@ -15,7 +15,7 @@ from saga.audit import Summary, Verdict
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, say
 from saga.definition import Saga
-from saga.errors import UnknownSaga
+from saga.errors import UnknownSaga, counted
 from saga.orchestrator import Orchestrator
 
 
@@ -55,12 +55,14 @@ def _shown(orchestrator: Orchestrator, *, rebuild: bool) -> Iterable[Verdict]:
 
 def _report(definitions: int, summary: Summary, *, rebuilt: bool) -> None:
     for each in summary.mismatches:
-        sagas = "1 saga" if each.count == 1 else f"{each.count} sagas"
-        say(f"{each.name} ({each.fingerprint[:12]}), {sagas}, such as {each.example}: {each.problem}")
+        say(
+            f"{each.name} ({each.fingerprint[:12]}), {counted(each.count, 'saga')}, such as {each.example}: {each.problem}"
+        )
     if rebuilt:
-        say(f"{summary.checked} sagas read, {summary.changed} rows changed")
+        say(f"{counted(summary.checked, 'saga')} read, {counted(summary.changed, 'row')} changed")
     elif not summary.mismatches:
-        say(f"{definitions} definitions are valid; {summary.checked} sagas in flight fit them")
+        valid, them = counted(definitions, "definition is", "definitions are"), "it" if definitions == 1 else "them"
+        say(f"{valid} valid; {counted(summary.checked, 'saga in flight fits', 'sagas in flight fit')} {them}")
 
 
 @click.command("graph")

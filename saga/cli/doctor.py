@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from saga.cli.context import Context, pass_context
-from saga.cli.output import json_option, print_json, print_table
+from saga.cli.output import json_option, print_advice, print_json
 from saga.doctor import Level, examine
 
 
@@ -28,7 +28,7 @@ def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
     if as_json:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
     else:
-        print_table(("level", "what", "remedy"), [(each.level, each.what, each.remedy) for each in findings])
+        print_advice(("level", "what", "remedy"), [(each.level, each.what, each.remedy) for each in findings])
         warned = any(finding.level is Level.WARNING for finding in findings)
         click.echo(f"\n{_verdict(healthy, passes, warned)}")
     sys.exit(0 if passes else 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -126,6 +127,26 @@ def print_records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
         _print_row(out, [Text(cell, style=_STYLES.get(cell, "")) for cell in row], widths)
         if not whole and row[-1]:
             out.print(Padding(Text(row[-1], style="dim", overflow="fold"), (0, 0, 0, _GAP), expand=False))
+
+
+def print_advice(columns: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print rows of a word and two texts: on a terminal the second text below the first, and no word of them is broken."""
+    out = console()
+    if not out.is_terminal:
+        print_table(columns, rows)
+        return
+    indent = max(len(word) for word, _, _ in rows) + _GAP if rows else 0
+    for word, what, remedy in rows:
+        _print_hanging(out, Text(word.ljust(indent), style=_STYLES.get(word, "")), what)
+        _print_hanging(out, Text(" " * indent), f"→ {remedy}")
+
+
+def _print_hanging(out: Console, head: Text, text: str) -> None:
+    """Print a text beside its head, in lines that a word is too long for rather than broken."""
+    room = max(_NARROWEST, out.width - len(head))
+    for line in textwrap.wrap(plain(text), room, break_long_words=False, break_on_hyphens=False):
+        out.print(head + Text(line), no_wrap=True, overflow="ignore", crop=False)
+        head = Text(" " * len(head))
 
 
 def _cut(widths: list[int], room: int) -> list[int]:

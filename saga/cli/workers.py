@@ -9,7 +9,7 @@ import click
 
 from saga import fleet
 from saga.cli.context import Context, pass_context
-from saga.cli.output import age, json_option, print_json, print_table, say
+from saga.cli.output import age, json_option, print_json, print_records, say
 from saga.database import clear_errors
 from saga.fleet import Member, Running
 
@@ -35,7 +35,7 @@ def workers_command(context: Context, as_json: bool) -> None:
         print_json([_json(member, runs.get(member.number, []), names) for member in members])
         return
     rows = [_row(member, runs.get(member.number, [])) for member in members]
-    print_table(("worker", "state", "host", "pid", "up", "version", "queues", "runs"), rows)
+    print_records(("worker", "state", "realm", "queues", "host", "pid", "up", "version", "runs"), rows)
     if not rows:
         say("no worker is alive: start one with `celery -A … worker`, and see `saga doctor`", err=True)
 
@@ -45,7 +45,8 @@ def _row(member: Member, runs: Sequence[Running]) -> tuple[Any, ...]:
     state = "alive" if member.alive else "dead"
     queues = ", ".join(about.queues) or "none: a relay only"
     return (
-        member.number, state, about.host, about.pid, age(member.started_at), about.version, queues, "; ".join(map(_told, runs)),
+        member.number, state, about.realm, queues, about.host, about.pid, age(member.started_at), about.version,
+        "; ".join(map(_told, runs)),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from celery import Celery
 from saga import schema
 from saga.database import Database, clear_errors
 from saga.doctor.finding import Finding, Level
-from saga.errors import DatabaseNotReady
+from saga.errors import DatabaseNotReady, counted
 
 _OLDEST = 14
 _EACH_PROCESS = 6
@@ -114,7 +114,7 @@ def replication(server: Server) -> Iterator[Finding]:
         why = "synchronous_standby_names is empty" if not named else f"synchronous_commit is {commit}"
         yield Finding(
             Level.WARNING,
-            f"{server.followers} servers follow this one, and {why}: a failover may lose what was committed last, and "
+            f"{counted(server.followers, 'server follows', 'servers follow')} this one, and {why}: a failover may lose what was committed last, and "
             "steps that were logged as done run again",
             "name synchronous standbys, promote no other, and leave synchronous_commit on for the role of the saga log",
         )
@@ -144,17 +144,17 @@ def connections(server: Server) -> Iterator[Finding]:
     )
     free = int(server.settings["max_connections"]) - reserved - server.others
     wanted = server.concurrency * _EACH_PROCESS
-    budget = f"{free} connections are free for sagas, and each worker process takes up to {_EACH_PROCESS}"
+    budget = f"{counted(free, 'connection is', 'connections are')} free for sagas, and each worker process takes up to {_EACH_PROCESS}"
     if wanted > free:
         yield Finding(
             Level.WARNING,
-            f"{budget}: too few for a worker with {server.concurrency} processes",
+            f"{budget}: too few for a worker with {counted(server.concurrency, 'process', 'processes')}",
             "raise max_connections, lower the concurrency, or put a pooler in between (saga_direct_url around it)",
         )
     else:
         yield Finding(
             Level.NOTE,
-            f"{budget}: enough for {free // _EACH_PROCESS} processes",
+            f"{budget}: enough for {counted(free // _EACH_PROCESS, 'process', 'processes')}",
             "count the processes of all workers of all apps on this server, and the clients, "
             f"which take one or two as a rule and {server.client} at most",
         )

@@ -15,6 +15,7 @@ from saga.catalog import Catalog
 from saga.definition import Job, Saga
 from saga.doctor.finding import Finding, Level
 from saga.doctor.settings import transport
+from saga.errors import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def retries(app: Celery, catalog: Catalog) -> Iterator[Finding]:
             yield Finding(
                 Level.NOTE,
                 f"{place}: max_retries={task.max_retries} of {task.name!r} does not apply: "
-                f"the step's policy allows {stop.max_attempt_number} attempts",
+                f"the step's policy allows {counted(stop.max_attempt_number, 'attempt')}",
                 f"use Step(retry=Retry(stop=stop_after_attempt({task.max_retries + 1})))",
             )
 

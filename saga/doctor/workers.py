@@ -14,7 +14,7 @@ from saga.database import Database, clear_errors
 from saga.diagnosis import PATIENCE as UNNOTICED
 from saga.diagnosis import any_alive, obstacle, reason, relaying, serving
 from saga.doctor.finding import Finding, Level
-from saga.errors import DatabaseNotReady
+from saga.errors import DatabaseNotReady, counted
 from saga.fleet import Member, Waiting
 from saga.publisher import RUN
 from saga.thread import answer_within
@@ -116,7 +116,8 @@ def relays(found: Fleet) -> Iterator[Finding]:
         what = "no relay is alive: what is due, late or lost is not sent"
         yield Finding(found.grave, what, "run `saga relay`, or set saga_relay = True for the workers")
     elif alive and found.at_work and found.looked is not None and found.looked > _RELAY_LATE:
-        what = f"{len(alive)} relays are alive, but none has looked for {found.looked:.0f} s"
+        living = "a relay is alive, but has not" if len(alive) == 1 else f"{len(alive)} relays are alive, but none has"
+        what = f"{living} looked for {found.looked:.0f} s"
         yield Finding(Level.BAD, what, "see the workers' log; somebody may hold the row of the relay locked")
 
 
@@ -126,7 +127,8 @@ def late_work(found: Fleet) -> Iterator[Finding]:
         hindered = obstacle(each, found.members) is not None
         if hindered or each.seconds > _LATE:
             saga = f"saga {each.saga!r}" if each.saga else "a saga of unknown definition"
-            what = f"{each.lanes} lanes of {saga} wait on queue {each.queue!r}, for {each.seconds:.0f} s"
+            wait = "waits" if each.lanes == 1 else "wait"
+            what = f"{counted(each.lanes, 'lane')} of {saga} {wait} on queue {each.queue!r}, for {each.seconds:.0f} s"
             yield Finding(
                 Level.BAD if hindered else Level.WARNING,
                 f"{what}: {reason(each, found.members)}",

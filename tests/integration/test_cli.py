@@ -689,7 +689,7 @@ def test_check_passes_when_everything_in_flight_fits(run: Run, orchestrator: Orc
     _start(orchestrator, DONE)
     _start(orchestrator, *COMPLETED)
 
-    assert run("check").stdout == "3 definitions are valid; 1 sagas in flight fit them\n"
+    assert run("check").stdout == "3 definitions are valid; 1 saga in flight fits them\n"
     assert _json(run("check", "--json")) == {
         "definitions": ["order", "hold", "again"],
         "checked": 1,
@@ -864,6 +864,17 @@ def test_doctor_repeats_what_was_warned_of_and_exits_with_1_for_it_if_it_is_stri
     assert "its task takes no idempotency_key" in " ".join(plain.stdout.split())
     assert strict.exit_code == 1
     assert "--strict counts them" in strict.stdout
+
+
+def test_doctor_breaks_no_word_on_a_terminal_of_80_columns(run: Run) -> None:
+    told = [
+        text for finding in _json(run("doctor", "--json"))["findings"] for text in (finding["what"], finding["remedy"])
+    ]
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", run("doctor", env=TERMINAL).stdout)
+
+    assert {word for text in told for word in text.split()} <= set(shown.split())
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def _examined(app: Celery, *steps: Step, url: str = "postgresql://127.0.0.1:1/nowhere") -> str:

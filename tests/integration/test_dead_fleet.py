@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_doctor_says_that_no_relay_has_looked(bench: Bench) -> None:
     bench.start()
     bench.sql("INSERT INTO saga.relay VALUES (%s, now() - interval '5 min') ON CONFLICT (realm) DO UPDATE "
               "SET looked_at = excluded.looked_at", bench.orchestrator.database.realm)  # fmt: skip
-    assert said(bench, "but none has looked for 300 s")
+    assert said(bench, "a relay is alive, but has not looked for 300 s")
 
 
 @pytest.mark.usefixtures("broker")
@@ -106,7 +107,7 @@ def test_doctor_says_that_no_living_worker_knows_a_saga_that_waits(bench: Bench)
     bench.sql("UPDATE saga.work SET due_at = now() - interval '1 min'")
     with live(bench, 7):
         assert said(
-            bench, "bad: 1 lanes of saga 'sequence' wait on queue 'celery', for 60 s: no living worker knows saga"
+            bench, "bad: 1 lane of saga 'sequence' waits on queue 'celery', for 60 s: no living worker knows saga"
         )
         assert said(bench, "know none of this app's sagas")
 
@@ -231,6 +232,24 @@ def test_workers_lists_who_lives_and_what_each_runs(bench: Bench, shell: Shell) 
     assert [(each["saga_id"], each["step"]) for each in alive["runs"]] == [(str(handle.id), "b")]
     assert (dead["worker"], dead["alive"], dead["runs"]) == (9, False, [])
     assert "dead" in shell("workers").stdout
+
+
+@pytest.mark.usefixtures("worker")
+def test_workers_shows_realms_and_whole_ids_on_a_terminal_of_80_columns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, shell: Shell
+) -> None:
+    bench.sql(
+        "UPDATE saga.worker SET realm = 'billing', host = 'worker-7.shop.example', queues = '{mails,invoices,celery}'"
+    )
+    handles = [bench.start(), bench.start()]
+    for handle in handles:
+        bench.claimed(handle, worker=bench.worker(7))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", shell("workers").stdout)
+    assert "billing" in shown
+    assert all(str(handle.id) in shown for handle in handles)
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 @pytest.mark.usefixtures("worker")

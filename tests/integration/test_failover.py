@@ -123,7 +123,7 @@ def test_a_failover_to_a_standby_that_lags_leaves_whole_logs_that_go_on(cluster:
     runs: list[Run | None] = [cluster.claimed(handle, worker=worker) for handle in handles]
     cluster.catch_up()
     warned = [found.what for found in examine_server(cluster.orchestrator.app, cluster.orchestrator.database)]
-    assert any("1 servers follow this one, and synchronous_standby_names is empty" in what for what in warned)
+    assert any("1 server follows this one, and synchronous_standby_names is empty" in what for what in warned)
     cluster.fall_behind()
     lost = cluster.start()
     for number in range(len(runs)):  # none, one, two, three or all four of the steps

@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 from saga.cli.output import inert
 from saga.contrib.django.conf import alias, schema
 from saga.contrib.django.models import Saga
+from saga.errors import counted
 from saga.short_ids import range_of
 from saga.state import Status
 
@@ -186,7 +187,11 @@ def _line(values: list[Any]) -> SafeString:
 
 def _gap(row: tuple[Any, ...], after: tuple[Any, ...] | None) -> str:
     missing = 0 if after is None else after[0] - row[0] - 1
-    return format_html('<tr><td colspan="{}">… {} entries …</td></tr>', len(_COLUMNS), missing) if missing else ""
+    return (
+        format_html('<tr><td colspan="{}">… {} …</td></tr>', len(_COLUMNS), counted(missing, "entry", "entries"))
+        if missing
+        else ""
+    )
 
 
 def _cut(saga: Saga, column: str) -> str:
