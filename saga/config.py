@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ImportString, ValidationError
@@ -106,7 +107,7 @@ def postgres_url(url: str | None) -> URL:
         DatabaseNotReady: there is none, or it is not one of Postgres.
     """
     if not url:
-        raise DatabaseNotReady("no database is configured: set app.conf.saga_database_url or SAGA_DATABASE_URL")
+        raise DatabaseNotReady(f"no database is configured: {_remedy()}")
     try:
         if b"\x00" in url.encode():
             raise ValueError("libpq takes no NUL")
@@ -120,3 +121,20 @@ def postgres_url(url: str | None) -> URL:
     if "@" in (parsed.host or ""):
         raise DatabaseNotReady("saga_database_url has two @: in the password, write @ as %40")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+_OF_DEV = Path(".saga/env")
+"""Where `saga dev` writes how its servers are found."""
+
+
+def _remedy() -> str:
+    usual = "set app.conf.saga_database_url or SAGA_DATABASE_URL to postgresql://user@host:5432/database"
+    try:
+        known = _OF_DEV.is_file() and _OF_DEV.stat().st_uid == os.geteuid()  # nobody is to run what others wrote
+    except OSError:
+        known = False
+    return (
+        f"{usual}, or run `. {_OF_DEV}` to use that of `saga dev`"
+        if known
+        else f"{usual}; `saga dev` runs one to try things on"
+    )

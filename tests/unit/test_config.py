@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from saga.config import Settings, postgres_url
@@ -87,6 +89,20 @@ def test_what_is_no_url_is_refused_and_not_shown(url: str):
     with pytest.raises(DatabaseNotReady, match="is not a URL: expected postgresql://") as caught:
         postgres_url(url)
     assert "secret" not in str(caught.value)
+
+
+def test_whoever_names_no_database_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DatabaseNotReady, match=r"set app\.conf\.saga_database_url or SAGA_DATABASE_URL to postgresql://"
+    ) as bare:
+        postgres_url(None)
+    assert "`saga dev`" in str(bare.value)
+    (tmp_path / ".saga").mkdir()
+    (tmp_path / ".saga" / "env").write_text("export SAGA_DATABASE_URL=postgresql://saga:secret@localhost/postgres")
+    with pytest.raises(DatabaseNotReady, match=r"or run `\. \.saga/env` to use that of `saga dev`") as known:
+        postgres_url(None)
+    assert "secret" not in str(known.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://ann:secret@db/shop", "sqlite:///shop.db"])
