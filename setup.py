@@ -33,6 +33,7 @@ setup(
     long_description=LINK.sub(absolute, README.read_text(encoding="utf-8")) if README.is_file() else "",
     project_urls=URLS,
     package_dir=present,
+    py_modules=["pgsaga"],
     # What only the demo reads lies beside the packages, not among them; see saga.examples.shop.purchases.
     data_files=[("share/pgsaga", [DATA])] if Path(DATA).is_file() else [],
     packages=[

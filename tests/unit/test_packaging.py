@@ -62,3 +62,28 @@ def test_a_missing_libpq_is_named_with_its_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert 'ImportError: psycopg finds no libpq: pip install "pgsaga[binary]"' in done.stderr.splitlines()[-1]
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["saga", "--version"]
+from {script} import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["saga", "celery", "saga.orchestrator", "saga.cli.root"])
+def test_a_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(module: str) -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    (script,) = re.findall(r"^saga = ([\w.]+):main$", config["options.entry_points"]["console_scripts"], re.MULTILINE)
+    program = INTERRUPTED.format(module=module, script=script)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
