@@ -24,7 +24,7 @@ from celery.app.routes import Router
 from kombu.exceptions import OperationalError
 
 from saga.crashpoints import reach
-from saga.errors import brief
+from saga.errors import brief, counted, cut, first_line
 from saga.pings import Ping
 from saga.thread import start_thread
 from saga.work import Dispatch
@@ -41,6 +41,9 @@ _LONGEST_NAME = 255
 _LINGER = 0.015
 _FEW = 3
 _GATHERED = 256
+_SAY_EVERY = 30.0
+_MOST_SAID = 100
+_LONGEST_COMPLAINT = 300
 MOST_LANES = 16
 """How many lanes share a message."""
 
@@ -58,6 +61,24 @@ class Rhythm:
     def is_fast(self, now: float) -> bool:
         """Whether a few have come within the moment for which one waits for company."""
         return len(self._came) == _FEW and now - self._came[0] < _LINGER
+
+
+class Complaints:
+    """Which complaints are to be said now: of equal ones one in a while, with how many were left out since the last."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def note(self, text: str, now: float) -> int | None:
+        """How many equal ones were left out, if this is to be said at this moment, in seconds; ``None`` if it is not."""
+        until, left_out = self._said.get(text, (now, 0))
+        if now < until:
+            self._said[text] = until, left_out + 1
+            return None
+        if text not in self._said and len(self._said) >= _MOST_SAID:
+            del self._said[min(self._said, key=lambda known: self._said[known][0])]
+        self._said[text] = now + _SAY_EVERY, 0
+        return left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +111,7 @@ class Publisher:
         self._pid: int | None = None
         self._queue: queue.Queue[tuple[float, Message]] = queue.Queue(_CAPACITY)
         self._failing = False
+        self._complaints = Complaints()
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Hand messages over; returns at once."""
@@ -218,14 +240,23 @@ class Publisher:
     def _report(self, error: Exception) -> None:
         if isinstance(error, ValueError):
             # Such as a broker URL that cannot be read: the text would quote it, with the password.
-            logger.error("a message could not be sent; is the broker's URL as it should be? the relay sends it again")
+            self._complain(logging.ERROR, "is the broker's URL as it should be?")
             return
         if not self._is_connection_lost(error):
-            logger.error("a message could not be sent; the relay sends it again", exc_info=error)
+            self._complain(logging.WARNING, cut(f"{type(error).__name__}: {first_line(error)}", _LONGEST_COMPLAINT))
+            logger.debug("a message could not be sent", exc_info=error)
             return
         if not self._failing:
             logger.warning("the broker does not answer (%s); the relay sends the message again", error)
         self._failing = True
+
+    def _complain(self, level: int, why: str) -> None:
+        left_out = self._complaints.note(why, time.monotonic())
+        if left_out is not None:
+            more = (
+                f", and {counted(left_out, 'other')} for the same reason since this was last said" if left_out else ""
+            )
+            logger.log(level, "a message could not be sent%s; the relay sends it again: %s", more, why)
 
     def _is_connection_lost(self, error: Exception) -> bool:
         # A queue that there is not: to the transport of Redis that is a lost connection.

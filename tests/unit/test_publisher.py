@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 
-from saga.publisher import Publisher, Rhythm, is_reserved
+from saga.publisher import Complaints, Publisher, Rhythm, is_reserved
 from saga.work import Dispatch
 
 
@@ -148,3 +148,40 @@ def test_a_queue_that_cannot_be_sent_to_holds_up_no_other(cause: Exception, monk
     publisher.flush(10)
     assert took == ["good"]
     assert not publisher._failing
+
+
+def test_messages_that_the_broker_refuses_are_told_of_in_one_line_for_all_that_are_alike(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    publisher = Publisher(Celery("publisher", broker="memory://", set_as_current=False), timeout=60.0)
+
+    def refuse_all(_: Any, batch: list[Dispatch]) -> None:
+        raise RuntimeError(f"access to {batch[0].queue} refused\nin vhost /")
+
+    monkeypatch.setattr(publisher, "_send_lanes", refuse_all)
+    with caplog.at_level(logging.DEBUG, "saga"):
+        for queue in ("one", "one", "two", "one"):
+            publisher._send_in_time(None, [(time.monotonic() + 60, Dispatch(uuid4(), "main", queue))])
+    warned = [record for record in caplog.records if record.levelno > logging.DEBUG]
+    assert [(record.levelname, record.getMessage(), record.exc_info) for record in warned] == [
+        (
+            "WARNING",
+            f"a message could not be sent; the relay sends it again: RuntimeError: access to {queue} refused",
+            None,
+        )
+        for queue in ("one", "two")
+    ]
+    assert sum(bool(record.exc_info) for record in caplog.records) == 4
+
+
+def test_a_complaint_comes_again_after_a_while_with_the_count_of_what_was_left_out():
+    complaints = Complaints()
+    assert [complaints.note("no", now) for now in (0.0, 1.0, 29.0)] == [0, None, None]
+    assert complaints.note("other", 29.0) == 0
+    assert [complaints.note("no", now) for now in (30.0, 31.0, 60.0, 100.0)] == [2, None, 1, 0]
+
+
+def test_complaints_without_end_take_no_memory_without_end():
+    complaints = Complaints()
+    assert all(complaints.note(f"no {number}", 0.0) == 0 for number in range(1000))
+    assert len(complaints._said) == 100
