@@ -140,7 +140,10 @@ def test_nothing_but_code_is_among_the_packages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     kinds = {Path(name).suffix or Path(name).name for name in names if name.startswith("saga/")}
     assert kinds == {".py", ".typed", ".mako"}
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name and ".data" not in name} == {"saga"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name and ".data" not in name} == {
+        "saga",
+        "pgsaga.py",
+    }
 
 
 def test_the_package_page_has_absolute_links(wheel: Path) -> None:
