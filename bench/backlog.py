@@ -19,9 +19,9 @@ import psycopg
 
 from saga import schema
 from saga.config import Settings
-from saga.database import Database
 from saga.dev import Stack
 from saga.relay import Relay
+from saga.store.postgres.database import Database
 
 GOAL = 0.05
 """Seconds."""

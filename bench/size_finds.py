@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from saga import Orchestrator
 from saga.cli import saga as cli
-from saga.database import Link, Row
+from saga.store.postgres.database import Link, Row
 
 LIMIT_MS = 20.0
 _LOOKS = 15

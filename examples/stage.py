@@ -9,8 +9,8 @@ from pathlib import Path
 
 from saga import Handle, schema
 from saga.config import Settings
-from saga.database import Database
 from saga.dev import Stack
+from saga.store.postgres.database import Database
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from saga.barriers import table as barrier_table
-from saga.tables import SCHEMA
+from saga.store.postgres.tables import SCHEMA
 
 
 def include_name(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
-from saga.tables import metadata
+from saga.store.postgres.tables import metadata
 
 _schema: str = context.config.attributes["schema"]
 _database = context.config.attributes["database"]

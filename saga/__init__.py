@@ -1,4 +1,18 @@
-"""pgsaga: transactional sagas for Celery, with the saga log in Postgres."""
+"""pgsaga: transactional sagas for Celery, with the saga log in Postgres.
+
+The house has floors. What stands on one uses what stands below it and, on its own floor, what stands to its right:
+
+    contrib, cli                the command line; Django
+    ops, dev                    what operators ask of the whole; a stack to develop on
+    client                      how sagas are started, waited for, read and acted on
+    broker                      Celery's messages
+    worker                      what one process does that runs steps
+    relay                       who finds what is due, overdue or lost
+    engine, schema              the only writer of progress; how the tables are made and upgraded
+    language, store, telemetry  what a saga can say; where its log is kept; who is told of what happened
+    core                        what a saga is and does: no database, no Celery, no clock, no chance
+    barriers, log_context, context, config, crashpoints, errors
+"""
 
 try:
     import psycopg as _psycopg  # noqa: F401
@@ -9,8 +23,10 @@ except ImportError as error:
     ) from None
 
 from saga.barriers import barrier
+from saga.client.handle import Handle
+from saga.client.orchestrator import Orchestrator
 from saga.context import Current, current
-from saga.definition import Parallel, Saga, Step
+from saga.core.state import State, Status, StepState, StepStatus
 from saga.errors import (
     AbandonedStep,
     Abort,
@@ -34,10 +50,10 @@ from saga.errors import (
     UnknownSaga,
     WorkerLost,
 )
-from saga.handle import Handle
-from saga.orchestrator import Orchestrator
-from saga.retry import Retry
-from saga.signals import (
+from saga.language.definition import Parallel, Saga, Step
+from saga.language.retry import Retry
+from saga.language.wiring import Value
+from saga.telemetry.signals import (
     compensation_started,
     saga_abandoned,
     saga_compensated,
@@ -47,8 +63,6 @@ from saga.signals import (
     step_failed,
     step_succeeded,
 )
-from saga.state import State, Status, StepState, StepStatus
-from saga.wiring import Value
 
 __version__ = "0.1.0"
 

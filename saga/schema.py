@@ -10,8 +10,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from saga.database import Database, clear_errors
 from saga.errors import DatabaseNotReady
+from saga.store.postgres.database import Database, clear_errors
 
 ENCODING = "UTF8"
 """The one encoding of Postgres that holds every text."""

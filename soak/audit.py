@@ -12,7 +12,7 @@ from examples.shop import audit as shop
 from examples.shop.audit import Books
 from examples.shop.purchases import Order
 from saga import Orchestrator, Status
-from saga import audit as logs
+from saga.ops import audit as logs
 
 from .trace import Attempt
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 from sqlalchemy import Engine, text
 
-from saga.fleet import lock_class
+from saga.store.postgres.fleet import lock_class
 
 HOLDERS = text("""
     SELECT activity.client_port, locks.objid::integer

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from threading import Event
 
-from saga.attempts import Attempts
-from saga.claims import Claims
 from saga.dev.child import Child
-from saga.liveness import Liveness
+from saga.worker.claimer import Claims
+from saga.worker.liveness import Liveness
+from saga.worker.recorder import Attempts
 
 from .noop_app import QUEUE, orchestrator
 

@@ -12,8 +12,8 @@ import pytest
 
 from saga import schema
 from saga.config import Settings
-from saga.database import Database
 from saga.dev import Stack
+from saga.store.postgres.database import Database
 
 _numbers = itertools.count(1)
 

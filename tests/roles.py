@@ -9,8 +9,8 @@ import psycopg
 
 from saga import schema
 from saga.config import Settings
-from saga.database import Database
 from saga.dev.postgres import HOST, Postgres
+from saga.store.postgres.database import Database
 
 PAGE = Path(__file__).parents[1] / "docs/howto/roles.md"
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from saga import signals
 from saga.cli.root import SECTIONS, saga
 from saga.config import Settings
-from saga.machine import TRANSITIONS
-from saga.state import Status, StepStatus
-from saga.wiring import RESERVED
+from saga.core.machine import TRANSITIONS
+from saga.core.state import Status, StepStatus
+from saga.language.wiring import RESERVED
+from saga.telemetry import signals
 
 # --- what the code does not say in words ------------------------------------------------------------------------------
 

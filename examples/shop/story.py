@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from saga import Handle
-from saga.events import Entry
+from saga.core.events import Entry
 
 Line = tuple[str, str]
 """A mark, and what happened."""

@@ -12,10 +12,10 @@ import click
 from celery import Celery
 from celery.app.utils import find_app
 
+from saga.client.orchestrator import Orchestrator
 from saga.config import Settings
-from saga.database import Database
 from saga.errors import SagaError, brief
-from saga.orchestrator import Orchestrator
+from saga.store.postgres.database import Database
 
 
 class AppNotLoaded(SagaError):

@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from saga import audit, graph
-from saga.audit import Summary, Verdict
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, say
-from saga.definition import Saga
+from saga.client.orchestrator import Orchestrator
 from saga.errors import UnknownSaga, counted
-from saga.orchestrator import Orchestrator
+from saga.language import graph
+from saga.language.definition import Saga
+from saga.ops import audit
+from saga.ops.audit import Summary, Verdict
 
 
 @click.command("check")

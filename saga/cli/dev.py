@@ -18,8 +18,8 @@ import click
 from saga import schema
 from saga.cli.context import Context, pass_context
 from saga.config import Settings
-from saga.database import Database
 from saga.errors import SagaError
+from saga.store.postgres.database import Database
 
 if TYPE_CHECKING:
     from saga.dev import Stack

@@ -9,7 +9,7 @@ import click
 
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_advice, print_json
-from saga.doctor import Level, examine
+from saga.ops.doctor import Level, examine
 
 
 @click.command("doctor")

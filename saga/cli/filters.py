@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from saga.cli.types import tags_of, time
-from saga.handle import Handle
-from saga.orchestrator import Orchestrator
-from saga.state import Status
+from saga.client.handle import Handle
+from saga.client.orchestrator import Orchestrator
+from saga.core.state import Status
 
 _PAGE = 200
 

@@ -11,9 +11,9 @@ from saga.cli.context import Context, pass_context
 from saga.cli.naming import find_saga
 from saga.cli.output import json_option, moment, print_json, print_records, shortened
 from saga.cli.shapes import entry_json, state_json
-from saga.draft import Subject
-from saga.events import AttemptEvent, Entry
-from saga.state import State, StepState
+from saga.core.events import AttemptEvent, Entry
+from saga.core.state import State, StepState
+from saga.engine.draft import Subject
 
 
 @click.command("log")

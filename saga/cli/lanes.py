@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from saga import work
 from saga.cli.output import due, moment, print_table
-from saga.database import Database, clear_errors
-from saga.outline import DEADLINE
-from saga.work import OpenLane
+from saga.core.outline import DEADLINE
+from saga.store.postgres import work
+from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.work import OpenLane
 
 
 def read_lanes(database: Database, saga_id: UUID) -> list[OpenLane]:

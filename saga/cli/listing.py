@@ -7,17 +7,17 @@ from uuid import UUID
 
 import click
 
-from saga import short_ids
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.naming import find_saga
 from saga.cli.output import age, console, json_option, print_json, print_records, say
 from saga.cli.shapes import header_json
 from saga.cli.waits import Wait, problem_of, read_waits
-from saga.database import Database, clear_errors
+from saga.client.handle import Handle
+from saga.client.orchestrator import Orchestrator
 from saga.errors import cut, did_you_mean
-from saga.handle import Handle
-from saga.orchestrator import Orchestrator
+from saga.store.postgres import short_ids
+from saga.store.postgres.database import Database, clear_errors
 
 
 @click.command("list")

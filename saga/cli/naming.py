@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from saga import short_ids
-from saga.database import clear_errors
+from saga.client.handle import Handle
+from saga.client.orchestrator import Orchestrator
 from saga.errors import SagaNotFound
-from saga.handle import Handle
-from saga.orchestrator import Orchestrator
+from saga.store.postgres import short_ids
+from saga.store.postgres.database import clear_errors
 
 _SHOWN = 5
 _SHORTEST = 4

@@ -10,10 +10,10 @@ import click
 
 from saga import schema
 from saga.cli.context import Context, pass_context
-from saga.liveness import Liveness
-from saga.membership import Membership
-from saga.orchestrator import Orchestrator
-from saga.thread import start_thread
+from saga.client.orchestrator import Orchestrator
+from saga.telemetry.thread import start_thread
+from saga.worker.liveness import Liveness
+from saga.worker.membership import Membership
 
 _TELL_EVERY = 5.0
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from saga import work
 from saga.cli.context import Context, pass_context
 from saga.cli.filters import Filter, filter_options
 from saga.cli.listing import nothing, print_sagas
@@ -20,11 +19,12 @@ from saga.cli.naming import find_saga
 from saga.cli.output import say
 from saga.cli.types import json_value
 from saga.cli.waits import read_waits
-from saga.database import clear_errors
+from saga.client.handle import Handle
+from saga.client.orchestrator import Orchestrator
+from saga.core.state import Status
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
-from saga.handle import Handle
-from saga.orchestrator import Orchestrator
-from saga.state import Status
+from saga.store.postgres import work
+from saga.store.postgres.database import clear_errors
 
 _PREVIEW = 20
 _COUNTED = 1000

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from saga.events import Entry
-from saga.search import Header
-from saga.state import State, StepState, Track
+from saga.core.events import Entry
+from saga.core.state import State, StepState, Track
+from saga.store.postgres.search import Header
 
 
 def header_json(header: Header, problem: str | None) -> dict[str, Any]:

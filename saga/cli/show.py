@@ -12,9 +12,9 @@ from saga.cli.naming import find_saga
 from saga.cli.output import age, json_option, moment, print_json, print_table, shortened
 from saga.cli.shapes import header_json, state_json
 from saga.cli.waits import Wait, problem_of, read_waits
-from saga.search import Header
-from saga.state import State, Status, StepState, Track
-from saga.work import OpenLane
+from saga.core.state import State, Status, StepState, Track
+from saga.store.postgres.search import Header
+from saga.store.postgres.work import OpenLane
 
 
 @click.command("show")

@@ -14,10 +14,10 @@ from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, say
 from saga.cli.types import duration, json_object, key_text, seconds, tags_of
 from saga.cli.waits import warn_of_delay, warn_of_obstacle
-from saga.diagnosis import PATIENCE
+from saga.client.diagnosis import PATIENCE
+from saga.client.handle import Handle
+from saga.core.state import State, Status
 from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
-from saga.handle import Handle
-from saga.state import State, Status
 
 _A_WHILE = PATIENCE + 1
 """Seconds of waiting after which one wants to know what for."""

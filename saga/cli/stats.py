@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from saga import diagnosis, fleet, tally
 from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, print_table, span
-from saga.database import Database, clear_errors
-from saga.diagnosis import PATIENCE, reason
-from saga.state import Status
+from saga.client import diagnosis
+from saga.client.diagnosis import PATIENCE, reason
+from saga.core.state import Status
+from saga.store.postgres import fleet, tally
+from saga.store.postgres.database import Database, clear_errors
 
 
 @click.command("stats")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from saga import fleet
 from saga.cli.output import say, span
-from saga.database import Database, clear_errors
-from saga.diagnosis import PATIENCE, obstacle, reason
-from saga.fleet import Member, Waiting
+from saga.client.diagnosis import PATIENCE, obstacle, reason
+from saga.store.postgres import fleet
+from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.fleet import Member, Waiting
 
 
 @dataclass(frozen=True, slots=True)

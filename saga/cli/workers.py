@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from saga import fleet
 from saga.cli.context import Context, pass_context
 from saga.cli.output import age, json_option, print_json, print_records, say
-from saga.database import clear_errors
-from saga.fleet import Member, Running
+from saga.store.postgres import fleet
+from saga.store.postgres.database import clear_errors
+from saga.store.postgres.fleet import Member, Running
 
 _MOST = 10_000
 

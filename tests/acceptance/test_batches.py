@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from saga import Handle, Status
+from saga.core.events import AttemptInterrupted, AttemptLost, AttemptStarted
 from saga.dev import Stack
-from saga.events import AttemptInterrupted, AttemptLost, AttemptStarted
 from tests.acceptance.conftest import World, acceptance_app, eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]

@@ -15,9 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from saga import Handle, Orchestrator, SagaCompensated, Status, config, transaction
+from saga import Handle, Orchestrator, SagaCompensated, Status, config
 from saga.crashpoints import Strike, arm, is_armed
 from saga.dev import Stack, Worker
+from saga.store.postgres import transaction
 from tests.acceptance.conftest import HERE, PATIENCE
 
 pytestmark = pytest.mark.acceptance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from saga import Status
-from saga.fleet import read_members
+from saga.store.postgres.fleet import read_members
 from tests.acceptance.conftest import World, eventually
 
 pytestmark = pytest.mark.acceptance

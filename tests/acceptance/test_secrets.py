@@ -6,7 +6,7 @@ import pytest
 
 from saga import Status
 from saga.dev import Stack
-from saga.work import Dispatch
+from saga.store.postgres.work import Dispatch
 from tests.acceptance.conftest import HERE, PATIENCE, World, eventually
 
 pytestmark = pytest.mark.acceptance

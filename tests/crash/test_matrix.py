@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from saga import Handle, NotAllowed, Status
+from saga.core.events import AttemptLost, AttemptStarted, AttemptSucceeded
 from saga.crashpoints import FOLDER, POINTS, Strike, arm, is_armed, is_paused, release, struck_at
 from saga.dev import Stack
-from saga.events import AttemptLost, AttemptStarted, AttemptSucceeded
 from tests.acceptance.conftest import BROKERS, HERE, World, broker_url, eventually
 from tests.crash.conftest import KILL_TO_PROGRESS
 

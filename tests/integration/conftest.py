@@ -13,12 +13,12 @@ import pytest
 from celery import Celery
 
 from saga import Orchestrator, Parallel, Saga, Step
-from saga.attempts import Attempts
-from saga.claims import Claims
-from saga.engine import Engine
-from saga.handle import Handle
-from saga.outcome import Success
-from saga.run import Run
+from saga.client.handle import Handle
+from saga.core.outcome import Success
+from saga.engine.engine import Engine
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 
 app = Celery("integration", broker="memory://")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from saga import NotAllowed, SagaAbandoned, Status, saga_abandoned, schema
-from saga.claims import Claims
-from saga.database import Link
-from saga.outcome import Success
+from saga.core.outcome import Success
+from saga.store.postgres.database import Link
+from saga.worker.claimer import Claims
 from tests.integration.conftest import Bench, always
 
 BEFORE = "0004"

@@ -9,10 +9,10 @@ import pytest
 from celery import Celery
 
 from saga import NotAllowed, Orchestrator, Parallel, Saga, SagaStuck
-from saga.claims import Claims
-from saga.handle import Handle
-from saga.outcome import Failure, Success
-from saga.retry import Retry
+from saga.client.handle import Handle
+from saga.core.outcome import Failure, Success
+from saga.language.retry import Retry
+from saga.worker.claimer import Claims
 from tests.integration.conftest import Bench, always, never, open_bench, step
 
 ONCE = {"retry": Retry.none()}

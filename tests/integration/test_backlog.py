@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from saga import due
-from saga.database import Link, Row
+from saga.store.postgres import due
+from saga.store.postgres.database import Link, Row
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import relay
 

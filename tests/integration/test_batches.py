@@ -12,16 +12,17 @@ from uuid import uuid4
 
 import pytest
 
-from saga import Handle, Status, log
-from saga.claims import Claims
-from saga.database import Link
-from saga.events import Paused
-from saga.executor import Executor
-from saga.log import Addition
-from saga.outcome import Failure, Interruption, Success
-from saga.run import Run
-from saga.watch import Watch
-from saga.work import Dispatch
+from saga import Handle, Status
+from saga.core.events import Paused
+from saga.core.outcome import Failure, Interruption, Success
+from saga.store.postgres import log
+from saga.store.postgres.database import Link
+from saga.store.postgres.log import Addition
+from saga.store.postgres.work import Dispatch
+from saga.telemetry.watch import Watch
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.executor import Executor
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
 

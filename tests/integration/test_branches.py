@@ -8,14 +8,15 @@ from uuid import UUID
 
 import pytest
 
-from saga import Handle, Parallel, Saga, Status, due, saga_completed, step_succeeded
-from saga.attempts import Attempts
-from saga.claims import Claims
-from saga.database import Link
+from saga import Handle, Parallel, Saga, Status, saga_completed, step_succeeded
+from saga.core.events import Paused
+from saga.core.outcome import Failure, Interruption, Success
 from saga.errors import Abort
-from saga.events import Paused
-from saga.outcome import Failure, Interruption, Success
-from saga.run import Run
+from saga.store.postgres import due
+from saga.store.postgres.database import Link
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import ASKED, Bench, always, never, step
 from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import deadlocks, lost_reply, lost_request

@@ -24,14 +24,16 @@ from celery import Celery
 from click.testing import CliRunner, Result
 from tenacity import stop_after_attempt
 
-from saga import Abort, Handle, Orchestrator, Parallel, Retry, Saga, Step, __version__, audit, doctor, graph
-from saga.attempts import Attempts
-from saga.claims import Claims
+from saga import Abort, Handle, Orchestrator, Parallel, Retry, Saga, Step, __version__
 from saga.cli import saga as cli
+from saga.core.outcome import Failure, Outcome, Success
 from saga.dev import Stack
-from saga.doctor.finding import Level
-from saga.doctor.server import SERVER_CHECKS, Server
-from saga.outcome import Failure, Outcome, Success
+from saga.language import graph
+from saga.ops import audit, doctor
+from saga.ops.doctor.finding import Level
+from saga.ops.doctor.server import SERVER_CHECKS, Server
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.conftest import make_database
 
 BIN = Path(sys.executable).parent

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saga import Orchestrator
-from saga.attempts import Attempts
-from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
+from saga.core.outcome import Failure, Outcome, Success
+from saga.core.state import Status
 from saga.dev import Stack
-from saga.outcome import Failure, Outcome, Success
-from saga.state import Status
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.conftest import make_database
 from tests.integration.conftest import SAGAS, act, never, undo
 

@@ -8,12 +8,12 @@ import pytest
 from celery import Celery
 
 from saga import InputError, NotAllowed, Orchestrator, Saga, Step, schema
-from saga.claims import Claims
-from saga.database import complaint
-from saga.engine import Unreachable
+from saga.core.outcome import Failure
+from saga.engine.engine import Unreachable
 from saga.errors import DatabaseNotReady, DefinitionError, KeyConflict, SagaStuck, UnknownSaga
-from saga.outcome import Failure
-from saga.retry import Retry
+from saga.language.retry import Retry
+from saga.store.postgres.database import complaint
+from saga.worker.claimer import Claims
 from tests.conftest import shown
 
 from .conftest import SEQUENCE, Bench, act, always, step

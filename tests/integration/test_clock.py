@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from saga import Handle, due
+from saga import Handle
 from saga.cli.lanes import read_lanes
-from saga.outcome import Success
-from saga.pings import Ping
+from saga.core.outcome import Success
+from saga.store.postgres import due
+from saga.store.postgres.pings import Ping
 from tests.integration.conftest import FORKED, Bench, always
 from tests.integration.test_relay import lanes, relay
 

@@ -9,12 +9,12 @@ from celery import Celery
 from click.testing import CliRunner, Result
 
 from saga import Handle, Orchestrator, Saga, Status, Step
-from saga.attempts import Attempts
-from saga.claims import Claims
 from saga.cli import saga as cli
 from saga.cli.context import Context
+from saga.core.outcome import Success
 from saga.errors import CorruptLog, SagaError
-from saga.outcome import Success
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import FORKED, Bench, act, never, step, undo
 
 DAMAGES = {

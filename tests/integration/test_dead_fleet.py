@@ -11,11 +11,12 @@ import pytest
 from celery import Celery
 from click.testing import CliRunner
 
-from saga import Saga, doctor
+from saga import Saga
 from saga.cli import saga as cli
 from saga.cli.context import Context
-from saga.doctor import workers as checks
-from saga.outcome import Failure, Success
+from saga.core.outcome import Failure, Success
+from saga.ops import doctor
+from saga.ops.doctor import workers as checks
 from tests.integration.conftest import SEQUENCE, Bench, always, step
 from tests.integration.test_fleet import enrol, live
 
@@ -214,7 +215,7 @@ def test_stats_count_sagas_by_status(bench: Bench, shell: Shell, monkeypatch: py
         "running": 2, "paused": 1, "completed": 1
     }  # fmt: skip
     assert stats["estimated"] is False
-    monkeypatch.setattr("saga.tally._FEW", -2)
+    monkeypatch.setattr("saga.store.postgres.tally._FEW", -2)
     assert shell.json("stats")["estimated"] is True
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from saga import Handle, Retry, Saga, Status, Step, due
-from saga.attempts import Attempts
-from saga.claims import Claims
-from saga.outcome import Failure, Outcome, Success
-from saga.outline import DEADLINE
-from saga.run import Run
+from saga import Handle, Retry, Saga, Status, Step
+from saga.core.outcome import Failure, Outcome, Success
+from saga.core.outline import DEADLINE
+from saga.store.postgres import due
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never, step
 from tests.integration.test_log import statements
 

@@ -13,13 +13,13 @@ import sqlalchemy
 from celery import Celery
 
 from saga import Abort, DatabaseNotReady, Orchestrator, Retry, Saga, Step, schema
-from saga.attempts import Attempts
+from saga.core.events import AttemptFailed
+from saga.core.outcome import Failure, Success
 from saga.dev import Stack
-from saga.doctor.server import examine_server
-from saga.events import AttemptFailed
-from saga.liveness import Liveness
-from saga.outcome import Failure, Success
-from saga.performer import Performer
+from saga.ops.doctor.server import examine_server
+from saga.worker.liveness import Liveness
+from saga.worker.performer import Performer
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import Bench, act, always, never, undo
 
 _numbers = itertools.count(1)

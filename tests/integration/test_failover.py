@@ -12,16 +12,17 @@ import psycopg
 import pytest
 from celery import Celery
 
-from saga import Orchestrator, Status, due
-from saga.claims import Claims
+from saga import Orchestrator, Status
+from saga.client.handle import Handle
+from saga.core.events import HistoryLost
+from saga.core.outcome import Success
 from saga.dev.port import HOST
 from saga.dev.user import give_away
-from saga.doctor.server import examine_server
 from saga.errors import SagaNotFound
-from saga.events import HistoryLost
-from saga.handle import Handle
-from saga.outcome import Success
-from saga.run import Run
+from saga.ops.doctor.server import examine_server
+from saga.store.postgres import due
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
 from tests.acceptance.proxy import Proxy
 from tests.integration.conftest import ASKED, SAGAS, SEQUENCE, Bench, act, always, undo
 from tests.roles import OpenPostgres, upgrade

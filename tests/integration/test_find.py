@@ -14,9 +14,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from saga import Status
-from saga.claims import Claims
-from saga.database import Link, Row
-from saga.ids import uuid7
+from saga.client.ids import uuid7
+from saga.store.postgres.database import Link, Row
+from saga.worker.claimer import Claims
 from tests.integration.conftest import Bench
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

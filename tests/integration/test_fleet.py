@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from saga import Saga, fleet
-from saga.claims import Claims
+from saga import Saga
+from saga.client.handle import Handle
 from saga.config import Settings
-from saga.fleet import About, Member, lock_class
-from saga.handle import Handle
-from saga.liveness import Liveness
-from saga.membership import Membership
 from saga.relay import Relay
-from saga.work import Dispatch
-from saga.worker import Shutdown, Worker
+from saga.store.postgres import fleet
+from saga.store.postgres.fleet import About, Member, lock_class
+from saga.store.postgres.work import Dispatch
+from saga.worker.claimer import Claims
+from saga.worker.liveness import Liveness
+from saga.worker.membership import Membership
+from saga.worker.process import Shutdown, Worker
 from tests.integration.conftest import SEQUENCE, Bench, step
 
 NEW = Saga("new", step("a"))

@@ -13,15 +13,16 @@ import pytest
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, due, log, saga_started
-from saga.attempts import Attempts
-from saga.catalog import Catalog
-from saga.claims import Claims
-from saga.database import Link
-from saga.engine import Engine
-from saga.events import AttemptSucceeded, Paused
-from saga.log import Addition
-from saga.outcome import Failure, Interruption, Success
+from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, saga_started
+from saga.core.events import AttemptSucceeded, Paused
+from saga.core.outcome import Failure, Interruption, Success
+from saga.engine.engine import Engine
+from saga.language.catalog import Catalog
+from saga.store.postgres import due, log
+from saga.store.postgres.database import Link
+from saga.store.postgres.log import Addition
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always, never, step
 
 

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from saga import due, log
-from saga.claims import Claims
+from saga.client.handle import Handle
+from saga.core.events import HistoryLost
+from saga.core.outcome import Success
+from saga.core.state import Status
 from saga.errors import SagaNotFound
-from saga.events import HistoryLost
-from saga.handle import Handle
-from saga.log import Addition
-from saga.outcome import Success
-from saga.state import Status
+from saga.store.postgres import due, log
+from saga.store.postgres.log import Addition
+from saga.worker.claimer import Claims
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always
 
 _TABLES = ("log", "work", "instance")
@@ -209,7 +209,7 @@ def test_a_saga_that_is_gone_is_told_of_and_holds_up_nobody(bench: Bench, caplog
 
 
 def test_who_waits_for_a_saga_that_is_gone_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saga.waiter._ABSENT", 0.05)
+    monkeypatch.setattr("saga.client.waiter._ABSENT", 0.05)
     moment = Moment(bench)
     handle = bench.start()
     moment.come_back()

@@ -6,15 +6,16 @@ import time
 
 import pytest
 
-from saga import audit, log
-from saga.claims import Claims
-from saga.database import Link
+from saga.client.handle import Handle
+from saga.core.events import Paused
 from saga.errors import CorruptLog
-from saga.events import Paused
-from saga.handle import Handle
-from saga.log import Addition
+from saga.ops import audit
 from saga.relay import Relay
-from saga.work import Dispatch
+from saga.store.postgres import log
+from saga.store.postgres.database import Link
+from saga.store.postgres.log import Addition
+from saga.store.postgres.work import Dispatch
+from saga.worker.claimer import Claims
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import _release as _release
 from tests.integration.test_relay import hold_lock, relay

@@ -6,10 +6,10 @@ import pytest
 from celery import Celery
 
 from saga import Orchestrator
-from saga.attempts import Attempts
-from saga.claims import Claims
-from saga.outcome import Failure, Success
-from saga.work import Dispatch
+from saga.core.outcome import Failure, Success
+from saga.store.postgres.work import Dispatch
+from saga.worker.claimer import Claims
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import FORKED, SAGAS, Bench, act, always, undo
 from tests.integration.test_relay import relay
 

@@ -9,8 +9,8 @@ import pytest
 from celery import Celery
 
 from saga import Abort, Cause, Orchestrator, Saga, Step
-from saga.handle import Handle
-from saga.performer import Performer
+from saga.client.handle import Handle
+from saga.worker.performer import Performer
 from tests.integration.conftest import Bench, always, never
 
 app = Celery("refusals", broker="memory://", set_as_current=False)

@@ -15,21 +15,22 @@ import pytest
 from celery import Celery
 from tenacity import retry_if_exception
 
-from saga import Handle, Orchestrator, Retry, Saga, Status, Step, due, log, work
-from saga.claims import Claims
+from saga import Handle, Orchestrator, Retry, Saga, Status, Step
 from saga.config import Settings
-from saga.database import Link
-from saga.events import Paused
-from saga.executor import Executor
-from saga.fleet import lock_class
-from saga.liveness import Liveness
-from saga.log import Addition
-from saga.outcome import Failure, Success
-from saga.pings import Ping, see_ping
+from saga.core.events import Paused
+from saga.core.outcome import Failure, Success
 from saga.relay import Relay
-from saga.run import Run
-from saga.work import Dispatch, Offer
-from saga.worker import Shutdown, Worker
+from saga.store.postgres import due, log, work
+from saga.store.postgres.database import Link
+from saga.store.postgres.fleet import lock_class
+from saga.store.postgres.log import Addition
+from saga.store.postgres.pings import Ping, see_ping
+from saga.store.postgres.work import Dispatch, Offer
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.executor import Executor
+from saga.worker.liveness import Liveness
+from saga.worker.process import Shutdown, Worker
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never
 
 
@@ -148,7 +149,7 @@ def test_no_worker_is_declared_lost_soon_after_the_server_started(bench: Bench) 
 
 
 def test_a_worker_that_stops_lets_its_lock_go_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saga.liveness._LOOK_EVERY", 10.0)
+    monkeypatch.setattr("saga.worker.liveness._LOOK_EVERY", 10.0)
     liveness = Liveness(bench.orchestrator.database, bench.orchestrator.settings)
     liveness.worker()
     began = time.monotonic()
@@ -383,8 +384,8 @@ def test_a_lock_whose_connection_breaks_is_taken_again(bench: Bench) -> None:
 _FORKS = """
 import os, sys, time
 from saga.config import Settings
-from saga.database import Database
-from saga.liveness import Liveness
+from saga.store.postgres.database import Database
+from saga.worker.liveness import Liveness
 settings = Settings.load({}, database_url=sys.argv[1])
 one = Liveness(Database(settings), settings)
 number = one.worker()

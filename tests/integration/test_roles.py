@@ -17,25 +17,27 @@ from celery import Celery
 from click.testing import CliRunner
 from psycopg import errors as pg
 
-from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, audit, due, fleet, log, schema, work
-from saga.attempts import Attempts
-from saga.claims import Claims
+from saga import Handle, Orchestrator, Parallel, Retry, Saga, Status, Step, schema
 from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
-from saga.database import Link
+from saga.client.ids import uuid7
+from saga.core.events import Paused
+from saga.core.outcome import Failure, Success
+from saga.core.text import digest
 from saga.errors import DatabaseNotReady
-from saga.events import Paused
-from saga.fleet import lock_class
-from saga.ids import uuid7
-from saga.liveness import Liveness
-from saga.membership import Membership
-from saga.outcome import Failure, Success
-from saga.pings import Ping
+from saga.ops import audit
 from saga.relay import Relay
-from saga.run import Run
-from saga.text import digest
-from saga.work import Dispatch
+from saga.store.postgres import due, fleet, log, work
+from saga.store.postgres.database import Link
+from saga.store.postgres.fleet import lock_class
+from saga.store.postgres.pings import Ping
+from saga.store.postgres.work import Dispatch
+from saga.worker.attempt import Run
+from saga.worker.claimer import Claims
+from saga.worker.liveness import Liveness
+from saga.worker.membership import Membership
+from saga.worker.recorder import Attempts
 from tests.integration.conftest import act, always, never, undo
 from tests.roles import OpenPostgres, blocks, upgrade
 

@@ -14,10 +14,10 @@ from psycopg import errors as pg
 
 from saga import DatabaseNotReady, Orchestrator, schema
 from saga.config import Settings
-from saga.database import Database
 from saga.dev import Stack
 from saga.relay import Relay
-from saga.tables import metadata
+from saga.store.postgres.database import Database
+from saga.store.postgres.tables import metadata
 from tests.integration.conftest import SAGAS, Bench, app
 
 

@@ -14,16 +14,17 @@ from celery import Celery
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from saga import InputError, Orchestrator, Saga, Step, doctor
+from saga import InputError, Orchestrator, Saga, Step
+from saga.broker.publisher import Publisher
 from saga.cli import saga as cli
 from saga.config import Settings
-from saga.database import Database
+from saga.core.outcome import Failure
 from saga.dev.postgres import HOST, Postgres
-from saga.liveness import Liveness
-from saga.outcome import Failure
-from saga.publisher import Publisher
+from saga.ops import doctor
 from saga.relay import Relay
-from saga.work import Dispatch
+from saga.store.postgres.database import Database
+from saga.store.postgres.work import Dispatch
+from saga.worker.liveness import Liveness
 from tests.integration.conftest import SEQUENCE, Bench, act, never
 
 PASSWORD = "hush"

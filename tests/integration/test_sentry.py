@@ -12,8 +12,8 @@ from sentry_sdk.transport import Transport
 from tenacity import stop_after_attempt, wait_none
 
 from saga import Abort, Handle, Retry, Saga, Status, Step
-from saga.claims import Claims
-from saga.executor import Executor
+from saga.worker.claimer import Claims
+from saga.worker.executor import Executor
 from tests.integration.conftest import Bench, never
 
 TWICE = Retry(stop=stop_after_attempt(2), wait=wait_none())

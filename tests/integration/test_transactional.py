@@ -14,9 +14,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
 from saga import Abort, Orchestrator, Saga, Step
-from saga.handle import Handle
-from saga.performer import Performer
-from saga.retry import Retry
+from saga.client.handle import Handle
+from saga.language.retry import Retry
+from saga.worker.performer import Performer
 from tests.integration.conftest import Bench, always, never
 from tests.roles import OpenPostgres, upgrade
 

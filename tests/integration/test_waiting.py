@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from saga.database import Link
+from saga.client.handle import Handle
+from saga.core.outcome import Success
 from saga.errors import CorruptLog
-from saga.handle import Handle
-from saga.outcome import Success
+from saga.store.postgres.database import Link
 from tests.integration.conftest import Bench, always
 
 

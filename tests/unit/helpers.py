@@ -8,8 +8,8 @@ from typing import Any
 
 from celery import Celery
 
-from saga.commands import Command
-from saga.events import (
+from saga.core.commands import Command
+from saga.core.events import (
     AttemptFailed,
     AttemptInterrupted,
     AttemptLost,
@@ -29,10 +29,10 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import decide, failure_outcome, replay
-from saga.outline import Outline
-from saga.permission import check
-from saga.state import State, Status, StepState, Track
+from saga.core.machine import decide, failure_outcome, replay
+from saga.core.outline import Outline
+from saga.core.permission import check
+from saga.core.state import State, Status, StepState, Track
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When every log of a test begins."""

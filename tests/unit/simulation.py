@@ -15,10 +15,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
-from saga.definition import Parallel, Saga, Step
-from saga.errors import NotAllowed
-from saga.events import (
+from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.events import (
     Abandoned,
     AttemptEvent,
     AttemptFailed,
@@ -40,9 +38,11 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import decide, failure_outcome, replay
-from saga.permission import check, is_asked
-from saga.state import State, StepStatus
+from saga.core.machine import decide, failure_outcome, replay
+from saga.core.permission import check, is_asked
+from saga.core.state import State, StepStatus
+from saga.errors import NotAllowed
+from saga.language.definition import Parallel, Saga, Step
 
 from .helpers import NOON, task_of
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from saga import DefinitionError, NotAllowed, SagaStuck
-from saga.definition import Saga, Step
+from saga.client.ids import uuid7
+from saga.client.starting import order
+from saga.core.events import Abandoned, SagaStarted, data_of, entry_from_row
+from saga.core.state import Status, StepStatus
 from saga.errors import CorruptLog
-from saga.events import Abandoned, SagaStarted, data_of, entry_from_row
-from saga.ids import uuid7
-from saga.starting import order
-from saga.state import Status, StepStatus
+from saga.language.definition import Saga, Step
 
 from .helpers import NOON, Log, fork, step, task_of
 

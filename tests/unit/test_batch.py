@@ -13,9 +13,9 @@ from celery import Celery
 from tenacity import stop_after_attempt
 
 from saga import Retry, Saga, Step
-from saga.batch import Batch, may_share
-from saga.outcome import Interruption, Success
-from saga.run import Run
+from saga.core.outcome import Interruption, Success
+from saga.worker.attempt import Run
+from saga.worker.batch import Batch, may_share
 
 app = Celery("batch", set_as_current=False)
 
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     with time_machine.travel(0, tick=False) as traveller:
         import time
 
-        monkeypatch.setattr("saga.batch.time.monotonic", time.time)
+        monkeypatch.setattr("saga.worker.batch.time.monotonic", time.time)
         yield traveller
 
 

@@ -14,10 +14,10 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from typing_extensions import TypedDict
 
-from saga.binding import BindingError, Values, arguments, read_input
-from saga.codec import encode
-from saga.definition import Saga, Step, Value
 from saga.errors import InputError
+from saga.language.binding import BindingError, Values, arguments, read_input
+from saga.language.codec import encode
+from saga.language.definition import Saga, Step, Value
 
 from .helpers import task_of
 

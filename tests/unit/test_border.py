@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 from celery import Celery
 
-from saga.border import Border, Stamp, patience
-from saga.publisher import HOPS, LOG, QUEUE, REALM, RUN, Foreign
+from saga.broker.border import Border, Stamp, patience
+from saga.broker.publisher import HOPS, LOG, QUEUE, REALM, RUN, Foreign
 
 OURS = uuid4()
 LANES = [[[str(uuid4()), "main"]]]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import saga
-from saga.definition import Parallel, Saga, Step
 from saga.errors import CarelessStep
+from saga.language.definition import Parallel, Saga, Step
 
 from .helpers import task_of
 

@@ -15,8 +15,8 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.imports import symbol_by_name
 from celery.worker.request import create_request_cls
 
-from saga.publisher import MOST_LANES, RUN
-from saga.tasks import register_tasks
+from saga.broker.publisher import MOST_LANES, RUN
+from saga.broker.tasks import register_tasks
 
 ID = "018f3b1e-0000-7000-8000-000000000001"
 CALLBACK = {"task": "shop.steal", "args": [], "kwargs": {}, "options": {}}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from saga.catalog import Catalog, watch
-from saga.definition import Parallel, Saga, Step
 from saga.errors import DefinitionError, UnknownSaga
+from saga.language.catalog import Catalog, watch
+from saga.language.definition import Parallel, Saga, Step
 
 from .helpers import task_of
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from saga.core.events import AttemptFailed, CancelRequested
+from saga.core.outcome import Report
 from saga.errors import Abort, Cause, SagaCompensated, SagaStuck
-from saga.events import AttemptFailed, CancelRequested
-from saga.outcome import Report
-from saga.report import report
+from saga.worker.report import report
 
 from .helpers import Log, step
 

@@ -31,9 +31,9 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from saga.codec import allows_none, decode, encode, result_json
+from saga.core.text import Unencodable, canonical, clean_text, digest, dumps
 from saga.errors import ResultError
-from saga.text import Unencodable, canonical, clean_text, digest, dumps
+from saga.language.codec import allows_none, decode, encode, result_json
 from tests.conftest import shown
 
 ID = UUID("018f3b1e-0000-7000-8000-000000000001")
@@ -403,9 +403,7 @@ def test_a_list_and_a_tuple_keep_their_order():
 
 
 def test_equal_sets_have_one_digest_whatever_the_hash_seed():
-    program = (
-        f"from saga.codec import encode; from saga.text import digest; print(digest(encode({{'codes': set({WORDS})}})))"
-    )
+    program = f"from saga.language.codec import encode; from saga.core.text import digest; print(digest(encode({{'codes': set({WORDS})}})))"
     found = {
         subprocess.run(
             [sys.executable, "-c", program],

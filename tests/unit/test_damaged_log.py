@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga.draft import Subject
-from saga.errors import CorruptLog, NotAllowed
-from saga.events import (
+from saga.core.events import (
     FORMAT,
     KINDS,
     AttemptStarted,
@@ -26,10 +24,12 @@ from saga.events import (
     data_of,
     kind_of,
 )
-from saga.log import entries as read
-from saga.machine import decide
-from saga.permission import check
-from saga.state import State, Status
+from saga.core.machine import decide
+from saga.core.permission import check
+from saga.core.state import State, Status
+from saga.engine.draft import Subject
+from saga.errors import CorruptLog, NotAllowed
+from saga.store.postgres.log import entries as read
 
 from .helpers import Log
 from .simulation import World, sagas, tapes, through_json

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from tenacity import stop_after_attempt
 from typing_extensions import TypedDict
 
-from saga.definition import Parallel, Saga, Step
+from saga.core.outline import Fork, Outline
 from saga.errors import CorruptLog, DefinitionError
-from saga.outline import Fork, Outline
-from saga.retry import Retry
+from saga.language.definition import Parallel, Saga, Step
+from saga.language.retry import Retry
 from tests.conftest import shown
 
 from .helpers import app, fork, outline_of, step, task_of

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from saga.diagnosis import obstacle, reason
-from saga.fleet import About, Member, Waiting
+from saga.client.diagnosis import obstacle, reason
+from saga.store.postgres.fleet import About, Member, Waiting
 
 ABOUT = About("shop", "celery@a", "a", 1, "1", True, ("celery",), ("known",))
 WORKER = Member(1, ABOUT, datetime.now(UTC), alive=True)

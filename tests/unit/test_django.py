@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from saga import config
 from saga.config import Settings
 from saga.contrib.django import conf
-from saga.database import Database
 from saga.errors import DatabaseNotReady, DefinitionError
+from saga.store.postgres.database import Database
 
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
@@ -125,5 +125,5 @@ def test_nothing_of_the_url_is_shown() -> None:
 
 
 def test_pgsaga_does_not_import_django() -> None:
-    program = "import sys, saga, saga.cli, saga.dev, saga.doctor; assert not sys.modules.keys() & {'django.db', 'saga.contrib'}"
+    program = "import sys, saga, saga.cli, saga.dev, saga.ops.doctor; assert not sys.modules.keys() & {'django.db', 'saga.contrib'}"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,8 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from saga.errors import CorruptLog
-from saga.events import (
+from saga.core.events import (
     FORMAT,
     KINDS,
     Abandoned,
@@ -36,6 +35,7 @@ from saga.events import (
     entry_from_row,
     kind_of,
 )
+from saga.errors import CorruptLog
 
 ID = UUID("018f3b1e-0000-7000-8000-000000000001")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

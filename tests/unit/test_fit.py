@@ -16,10 +16,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from typing_extensions import TypedDict
 
 from saga import DefinitionError, DoubtfulType
-from saga.codec import decode, encode, result_json
-from saga.definition import Saga, Step
 from saga.errors import ResultError
-from saga.fit import Fit, fit
+from saga.language.codec import decode, encode, result_json
+from saga.language.definition import Saga, Step
+from saga.language.fit import Fit, fit
 
 from .helpers import task_of
 

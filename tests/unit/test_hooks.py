@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery, signals
 
-from saga.tasks import WorkerHooks
-from saga.worker import Shutdown
+from saga.broker.tasks import WorkerHooks
+from saga.worker.process import Shutdown
 
 
 class Worker:

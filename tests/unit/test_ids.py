@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from saga.ids import uuid7
+from saga.client.ids import uuid7
 
 
 def test_an_id_is_a_uuid_of_version_7():

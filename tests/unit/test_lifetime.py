@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saga.lifetime import Lifetime
+from saga.worker.lifetime import Lifetime
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from saga.cli.history import _moments
 from saga.cli.output import print_table
-from saga.draft import Subject
-from saga.events import AttemptStarted, AttemptSucceeded, Entry, SagaStarted
+from saga.core.events import AttemptStarted, AttemptSucceeded, Entry, SagaStarted
+from saga.engine.draft import Subject
 
 from .effort import effort
 from .helpers import NOON

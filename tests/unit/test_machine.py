@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from saga.commands import AskPolicy, KeepWatch, RunStep, Wait
-from saga.errors import NotAllowed
-from saga.events import (
+from saga.core.commands import AskPolicy, KeepWatch, RunStep, Wait
+from saga.core.events import (
     Abandoned,
     AttemptFailed,
     AttemptInterrupted,
@@ -29,9 +28,10 @@ from saga.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.machine import TRANSITIONS, decide, replay
-from saga.permission import check, pivot_in_doubt
-from saga.state import State, Status, StepStatus
+from saga.core.machine import TRANSITIONS, decide, replay
+from saga.core.permission import check, pivot_in_doubt
+from saga.core.state import State, Status, StepStatus
+from saga.errors import NotAllowed
 
 from .helpers import NOON, Log, fork, outline_of, step
 

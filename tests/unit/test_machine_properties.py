@@ -10,8 +10,8 @@ from uuid import UUID
 
 from hypothesis import given
 
-from saga.commands import AskPolicy, KeepWatch, RunStep
-from saga.events import (
+from saga.core.commands import AskPolicy, KeepWatch, RunStep
+from saga.core.events import (
     FORMAT,
     Abandoned,
     AttemptEvent,
@@ -32,9 +32,9 @@ from saga.events import (
     entry_from_row,
     kind_of,
 )
-from saga.machine import decide, follow, replay
-from saga.outline import Outline
-from saga.state import State, Status, StepStatus
+from saga.core.machine import decide, follow, replay
+from saga.core.outline import Outline
+from saga.core.state import State, Status, StepStatus
 
 from .simulation import World, open_actions, precedences, sagas, tapes, through_json
 from .walk import walk

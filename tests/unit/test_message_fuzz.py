@@ -12,8 +12,8 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saga.publisher import PING, RUN
-from saga.tasks import register_tasks
+from saga.broker.publisher import PING, RUN
+from saga.broker.tasks import register_tasks
 
 ID = "018f3b1e-0000-7000-8000-000000000001"
 LONGEST_LINE = 500

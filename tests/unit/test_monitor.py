@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 
 from saga.context import Current
-from saga.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
-from saga.monitor import SENDS_EVENTS, Monitor, sends_events
+from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
+from saga.telemetry.monitor import SENDS_EVENTS, Monitor, sends_events
 
 ATTEMPT = Current(UUID(int=7), "place_order", "pay", 3, "key", "key", False)
 CARRIER = SimpleNamespace(hostname="celery@here", **{SENDS_EVENTS: True})

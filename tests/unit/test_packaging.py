@@ -79,7 +79,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["saga", "celery", "saga.orchestrator", "saga.cli.root"])
+@pytest.mark.parametrize("module", ["saga", "celery", "saga.client.orchestrator", "saga.cli.root"])
 def test_a_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(module: str) -> None:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")

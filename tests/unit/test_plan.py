@@ -10,10 +10,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 
-from saga.catalog import Catalog, watch
-from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
-from saga.definition import Parallel, Saga, Step
-from saga.events import (
+from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.events import (
     AttemptEvent,
     AttemptInterrupted,
     AttemptLost,
@@ -22,10 +20,12 @@ from saga.events import (
     Entry,
     SagaStarted,
 )
-from saga.machine import decide, replay
-from saga.plan import dispatches, next_inline, place_of, plan
-from saga.state import State, StepStatus
-from saga.work import Changes, Place
+from saga.core.machine import decide, replay
+from saga.core.state import State, StepStatus
+from saga.engine.plan import dispatches, next_inline, place_of, plan
+from saga.language.catalog import Catalog, watch
+from saga.language.definition import Parallel, Saga, Step
+from saga.store.postgres.work import Changes, Place
 
 from .helpers import NOON, Log, fork, task_of
 from .simulation import World, sagas, tapes

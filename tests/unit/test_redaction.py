@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from saga.config import Settings
+from saga.core.events import AttemptFailed, AttemptSucceeded, LateResult
 from saga.errors import DefinitionError
-from saga.events import AttemptFailed, AttemptSucceeded, LateResult
-from saga.redaction import redacted
+from saga.worker.redaction import redacted
 
 FAILED = AttemptFailed("main", "pay", 1, error="ValueError: card 4242", traceback="pay('4242')\nValueError: card 4242")
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from saga import Abort, DefinitionError
-from saga.definition import Saga, Step
-from saga.performer import _raised
-from saga.refusal import Refusal
+from saga.language.definition import Saga, Step
+from saga.language.refusal import Refusal
+from saga.worker.performer import _raised
 
 from .helpers import task_of
 

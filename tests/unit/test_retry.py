@@ -24,7 +24,7 @@ from tenacity import (
 )
 
 from saga.errors import DefinitionError, StepTimeout, WorkerLost
-from saga.retry import Retry
+from saga.language.retry import Retry
 
 BROKEN = ValueError("it broke")
 DAY = 24 * 3600

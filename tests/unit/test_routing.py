@@ -10,10 +10,10 @@ import pytest
 from celery import Celery
 from kombu import Queue
 
-from saga.catalog import Catalog
-from saga.definition import Saga, Step
+from saga.broker.routing import Routing
 from saga.errors import DefinitionError
-from saga.routing import Routing
+from saga.language.catalog import Catalog
+from saga.language.definition import Saga, Step
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from uuid import UUID
 
 import pytest
 
+from saga.broker.publisher import batches
 from saga.errors import DatabaseNotReady
-from saga.executor import Executor
-from saga.pace import Averages, Pace
-from saga.publisher import batches
-from saga.work import Dispatch
+from saga.store.postgres.work import Dispatch
+from saga.worker.executor import Executor
+from saga.worker.pace import Averages, Pace
 
 
 class Everything:

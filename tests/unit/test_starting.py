@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy
 from pydantic import BaseModel
 
-from saga.caller import join
-from saga.definition import Saga, Step
+from saga.client.starting import order
 from saga.errors import InputError
-from saga.starting import order
+from saga.language.definition import Saga, Step
+from saga.store.postgres.caller import join
 from tests.conftest import shown
 
 from .helpers import task_of
@@ -125,7 +125,7 @@ def test_what_is_no_connection_is_refused(connection: Any):
 
 @pytest.mark.parametrize("many", [[[]] * 1_000_000, {"a": [{}] * 1_000_000}, ["x" * 2_000_000], [[0] * 2000] * 2000])
 def test_what_is_far_too_large_is_refused_before_any_work_is_done_on_it(many, monkeypatch):
-    monkeypatch.setattr("saga.binding.encode", lambda *_, **__: pytest.fail("it was encoded"))
+    monkeypatch.setattr("saga.language.binding.encode", lambda *_, **__: pytest.fail("it was encoded"))
     with pytest.raises(InputError, match="it is over saga_max_payload = 1,048,576 bytes of JSON"):
         order(SAGA, {"x": many}, None, None, None, None, None, 1024 * 1024)
 

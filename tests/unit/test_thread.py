@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 
-from saga.thread import answer_within, start_thread
+from saga.telemetry.thread import answer_within, start_thread
 
 CONTEXT: ContextVar[str] = ContextVar("context", default="empty")
 

@@ -14,16 +14,16 @@ from celery import Celery
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 
+from saga.broker.publisher import Publisher
+from saga.client.starting import order
 from saga.context import Current, reset_current, set_current
-from saga.definition import Saga, Step
-from saga.events import SagaStarted, data_of, entry_from_row
+from saga.core.events import SagaStarted, data_of, entry_from_row
+from saga.core.machine import replay
+from saga.language.definition import Saga, Step
 from saga.log_context import SagaFilter
-from saga.machine import replay
-from saga.publisher import Publisher
-from saga.starting import order
-from saga.thread import start_thread
-from saga.trace import captured, headers, restored
-from saga.work import Dispatch
+from saga.store.postgres.work import Dispatch
+from saga.telemetry.thread import start_thread
+from saga.telemetry.trace import captured, headers, restored
 
 from .helpers import task_of
 

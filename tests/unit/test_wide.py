@@ -7,15 +7,15 @@ from uuid import UUID
 
 import pytest
 
-from saga.binding import Values, arguments
-from saga.catalog import Catalog
-from saga.commands import RunStep
-from saga.definition import Parallel, Saga, Step
-from saga.draft import Claim, Subject
-from saga.engine import Engine, start_of
-from saga.events import AttemptFailed, AttemptSucceeded, Entry, Event, SagaStarted
-from saga.machine import decide, replay
-from saga.state import Results, State, Status
+from saga.core.commands import RunStep
+from saga.core.events import AttemptFailed, AttemptSucceeded, Entry, Event, SagaStarted
+from saga.core.machine import decide, replay
+from saga.core.state import Results, State, Status
+from saga.engine.draft import Claim, Subject
+from saga.engine.engine import Engine, start_of
+from saga.language.binding import Values, arguments
+from saga.language.catalog import Catalog
+from saga.language.definition import Parallel, Saga, Step
 
 from .effort import effort
 from .helpers import NOON, task_of

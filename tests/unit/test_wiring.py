@@ -12,9 +12,9 @@ from celery import shared_task
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from saga.definition import Parallel, Saga, Step, Value
 from saga.errors import DefinitionError
-from saga.wiring import RESERVED, Source, fields_of
+from saga.language.definition import Parallel, Saga, Step, Value
+from saga.language.wiring import RESERVED, Source, fields_of
 
 from .helpers import task_of
 

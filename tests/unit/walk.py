@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from saga.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
-from saga.outline import DEADLINE, Fork, Lane, Outline
-from saga.state import State, Status, StepStatus, Track
+from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.outline import DEADLINE, Fork, Lane, Outline
+from saga.core.state import State, Status, StepStatus, Track
 
 
 def walk(outline: Outline, state: State) -> tuple[Command, ...]:

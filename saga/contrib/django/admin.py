@@ -22,9 +22,9 @@ from django.utils.safestring import SafeString
 from saga.cli.output import inert
 from saga.contrib.django.conf import alias, schema
 from saga.contrib.django.models import Saga
+from saga.core.state import Status
 from saga.errors import counted
-from saga.short_ids import range_of
-from saga.state import Status
+from saga.store.postgres.short_ids import range_of
 
 _COUNTED = 1000
 _SHORTEST = 4

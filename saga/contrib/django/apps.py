@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
-from saga import config, transaction
+from saga import config
 from saga.contrib.django.conf import alias, setting
 from saga.contrib.django.lending import DjangoTransaction
+from saga.store.postgres import transaction
 
 
 class SagaConfig(AppConfig):

@@ -24,7 +24,7 @@ from psycopg.rows import tuple_row
 
 from saga.contrib.django.conf import log_database
 from saga.errors import SagaError, brief
-from saga.report import describe
+from saga.worker.report import describe
 
 logger = logging.getLogger("saga")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from saga.contrib.django.conf import schema
-from saga.state import Status
+from saga.core.state import Status
 
 
 class Saga(models.Model):

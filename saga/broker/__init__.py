@@ -1,0 +1,1 @@
+"""Broker: Celery's messages."""

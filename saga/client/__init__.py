@@ -1,0 +1,1 @@
+"""Client: how sagas are started, waited for and acted on."""

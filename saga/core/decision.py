@@ -1,0 +1,133 @@
+"""Decision: where the lanes of a saga stand, and what is to be done there. Pure, as the machine is, whose part it is.
+
+Theory of operation
+-------------------
+A lane goes along its items, in a rollback from its end, past all that needs nothing more, and stands at the first that
+does. At a step, the step's track says what is to be done. At a fork its branches stand in its place, and it goes on when
+the last of them is over.
+
+What is behind a lane stays behind it. So an entry about a step moves that step's lane, with the lanes above it whose last
+branch is over and those of the fork that it comes to, and no other: in a saga of a thousand branches it costs what it
+costs in a saga of two. What changes the *course* of the saga, such as a rollback or a pause, makes all lanes begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.events import AttemptEvent, Event
+from saga.core.outline import DEADLINE, Fork, Lane, Outline, StepOutline
+from saga.core.state import Lanes, Standing, State, Status, StepState, StepStatus, Track
+
+
+def commands(outline: Outline, state: State, only: Iterable[str] | None = None) -> Iterator[Command]:
+    """What is to be done in all lanes, in the order of definition, or in some, and about the saga's own deadline."""
+    standing = lanes_of(outline, state).standing
+    for lane in outline.lanes if only is None else only:
+        if (found := standing.get(lane)) and found.command:
+            yield found.command
+    if watches_deadline(state):
+        yield KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None)
+
+
+def lanes_of(outline: Outline, state: State) -> Lanes:
+    """Where the lanes stand; found once, and kept with the state."""
+    if state.lanes is None:
+        lanes = Lanes()
+        if _awaits_actions(state):
+            for lane in outline.lanes.values():
+                _await_action(lanes, lane, state)
+        elif not state.abandoned:
+            _go_along(lanes, outline.main, state)
+        state.lanes = lanes
+    return state.lanes
+
+
+def course(state: State) -> tuple[Any, ...]:
+    """What all lanes go by."""
+    return state.rolling_back, _awaits_actions(state), state.halted, state.not_before, state.delay
+
+
+def move(outline: Outline, state: State, event: Event, course_before: tuple[Any, ...]) -> None:
+    """Move the lanes on that an event has brought further, if it is known where they stand."""
+    if state.lanes is None:
+        return
+    if not isinstance(event, AttemptEvent) or course(state) != course_before:
+        state.lanes = None
+    elif step := outline.steps.get(event.step):
+        lane = outline.lanes[step.lane]
+        if _awaits_actions(state):
+            _await_action(state.lanes, lane, state)
+        else:
+            _move_on(state.lanes, outline, lane, state)
+
+
+def _awaits_actions(state: State) -> bool:
+    """Whether it is rolled back, and no undo may start yet."""
+    return state.rolling_back and state.open > 0
+
+
+def _await_action(lanes: Lanes, lane: Lane, state: State) -> None:
+    """Let a lane stand at its open action, if it has one."""
+    for place, item in enumerate(lane.items):
+        if isinstance(item, StepOutline) and (track := state.steps[item.name]).open:
+            lanes.put(lane.name, Standing(place, _next(item, track, state, undo=False)))
+            return
+    lanes.put(lane.name, None)
+
+
+def _move_on(lanes: Lanes, outline: Outline, lane: Lane, state: State) -> None:
+    """Go on in a lane, if it stands at a step, and in those above it whose last branch is over."""
+    found = lanes.standing.get(lane.name)
+    over = found is not None and not found.awaited and _go_along(lanes, lane, state, found.place)
+    while over and lane.parent:
+        lane = outline.lanes[lane.parent]
+        fork = lanes.standing[lane.name]
+        if fork.awaited > 1:
+            lanes.put(lane.name, fork._replace(awaited=fork.awaited - 1))
+            return
+        over = _go_along(lanes, lane, state, fork.place + 1)
+
+
+def _go_along(lanes: Lanes, lane: Lane, state: State, start: int = 0) -> bool:
+    """Go along a lane, from one of its items on, to where it stands; whether it is over."""
+    for place in range(start, len(lane.items)):
+        item = lane.items[-1 - place if state.rolling_back else place]
+        if isinstance(item, Fork):
+            awaited = sum(not _go_along(lanes, branch, state) for branch in item.lanes)
+            if awaited:
+                lanes.put(lane.name, Standing(place, None, awaited))
+                return False
+        elif track := _unfinished(state.steps[item.name], state):
+            lanes.put(lane.name, Standing(place, _next(item, track, state, undo=state.rolling_back)))
+            return False
+    lanes.put(lane.name, None)
+    return True
+
+
+def _unfinished(step: StepState, state: State) -> Track | None:
+    """The track of a step that a lane cannot leave behind: its action's, or its undo's in a rollback."""
+    track = step.undo if state.rolling_back else step
+    return None if track is None or track.settled else track
+
+
+def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Command | None:
+    if track.over:
+        return None
+    if track.status is StepStatus.RUNNING or track.held:
+        return Wait(step.lane, step.name, track.attempts, undo)
+    if track.status is StepStatus.UNDECIDED:
+        return AskPolicy(step.lane, step.name, track.attempts, undo)
+    if state.halted or (undo and (step.name, False) in state.stuck_on):
+        return None
+    if track.attempts == 0 and not undo:
+        return RunStep(step.lane, step.name, 1, undo, state.not_before, state.delay)
+    return RunStep(step.lane, step.name, track.attempts + 1, undo, track.due, track.wait)
+
+
+def watches_deadline(state: State) -> bool:
+    """Whether the saga's own deadline would end it now: past it, no action may start."""
+    watched = state.deadline is not None or state.deadline_wait is not None
+    return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None

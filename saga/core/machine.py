@@ -1,0 +1,368 @@
+"""The machine: what a saga's log means, and what is to be done next. Pure: no I/O, no clock.
+
+Rules
+-----
+1. ``replay`` folds the entries of a log into a ``State``; ``decide`` reads from a state what is to be done. Both know
+   nothing but the outline and the entries, so the same log gives the same state everywhere.
+2. Every step has a *track* for its action and, once it owes one, a track for its undo. Both follow ``TRANSITIONS``; an
+   event that the table does not list for the track's status is a duplicate or comes too late, and changes nothing.
+3. A step that fails for good is ``aborted`` when no attempt can have had an effect, else ``unknown``; an unknown one
+   is undone as if it had succeeded.
+4. Before the pivot a failure rolls back. The pivot rolls back only when it was definitely aborted; in doubt it is
+   stuck. After the pivot a failure is stuck: there is no way back. A saga may ask, about the doubts of some steps or
+   about any failure: then it is stuck, and starts nothing new, until a person says forward or back.
+5. A rollback starts nothing new and first awaits every open action; a step that waits for its retry has failed. Then
+   what is owed is undone in reverse: a lane from its end, a fork's branches side by side. A step whose doubt is asked
+   about is not undone, nor what came before it, until a person says whether it happened.
+6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck. An operator may abandon a saga
+   that is not finished: then nothing counts any more, and what is owed stays so.
+7. Entries of independent lanes commute; only the recorded reason tells which came first.
+
+Theory of operation
+-------------------
+A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that ended
+without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
+the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
+``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
+commands, and why an entry moves few lanes, is told in ``decision``; the table, and what a track keeps, are in ``tracks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from saga.core import decision
+from saga.core.commands import Command
+from saga.core.events import (
+    Abandoned,
+    AttemptEvent,
+    AttemptStarted,
+    CancelRequested,
+    CompensateRequested,
+    DeadlinePassed,
+    Entry,
+    Paused,
+    Request,
+    Resumed,
+    RetryRequested,
+    SagaStarted,
+    StepSkipped,
+)
+from saga.core.outline import Outline, StepOutline
+from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
+from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, moment, trigger
+from saga.errors import Cause
+
+
+class Defined(Protocol):
+    """A saga or its outline."""
+
+    @property
+    def outline(self) -> Outline: ...
+
+
+def replay(definition: Defined, entries: Iterable[Entry], state: State | None = None) -> State:
+    """The state that a log amounts to.
+
+    Args:
+        definition: the saga, or the outline that is stored with the log.
+        entries: the log's entries in order.
+        state: go on from here, if given; it is left as it is.
+    """
+    outline = definition.outline
+    state = state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET))
+    extend(outline, state, entries)
+    return state
+
+
+def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
+    """Take entries into a state that nobody else has seen."""
+    for entry in entries:
+        course = decision.course(state)
+        _apply(outline, state, entry)
+        state.seq, state.at = entry.seq, entry.at
+        decision.move(outline, state, entry.event, course)
+
+
+def decide(definition: Defined, state: State) -> tuple[Command, ...]:
+    """What is to be done next: at most one command for each lane, none for one that waits for others."""
+    return tuple(decision.commands(definition.outline, state))
+
+
+def follow(definition: Defined, state: State, entry: Entry) -> tuple[State, Sequence[Command], Sequence[Command]]:
+    """Go on by one entry, from a state that is left as it is.
+
+    Returns:
+        the state after it, and the commands before and after it, those of lanes that it has not moved left out.
+    """
+    outline = definition.outline
+    decision.lanes_of(outline, state)
+    after = replay(outline, [entry], state)
+    moved = None if after.lanes is None else after.lanes.moved
+    return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
+
+
+def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
+    """The word for a failure that ends the track: ``failed`` for an undo, ``aborted`` or ``unknown`` for an action."""
+    if event.undo:
+        return "failed"
+    return "unknown" if effect or not state.steps[event.step].certain else "aborted"
+
+
+# --- what happened ----------------------------------------------------------------------------------------------------
+
+
+def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 - one branch for each kind of event
+    event = entry.event
+    if state.abandoned:
+        return  # whatever comes is evidence
+    if isinstance(event, AttemptEvent):
+        if event.step in state.steps:
+            _apply_attempt(outline, state, event, entry)
+    elif isinstance(event, SagaStarted):
+        _apply_start(state, event, entry.at)
+    elif isinstance(event, (CancelRequested, DeadlinePassed)):
+        _apply_cancel(outline, state, event)
+    elif isinstance(event, CompensateRequested):
+        if state.status is Status.COMPLETED and not state.past_pivot:
+            state.paused = False
+            _roll_back(outline, state, _words("compensation requested", event))
+    elif isinstance(event, Paused):
+        state.paused = not state.status.terminal
+        _release_held(state)
+    elif isinstance(event, Resumed):
+        state.paused = False
+    elif isinstance(event, RetryRequested):
+        _apply_retry(outline, state)
+    elif isinstance(event, StepSkipped):
+        _apply_skip(outline, state, event)
+    elif isinstance(event, Abandoned):
+        _apply_abandon(outline, state, event)
+
+
+def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
+    if state.seq:
+        return
+    state.input, state.priority, state.trace = event.input, event.priority, event.trace
+    state.not_before, state.delay = moment(at, event.delay)
+    state.deadline, state.deadline_wait = moment(at, event.deadline)
+    state.asks, state.ask_first = frozenset(event.asks or ()), event.ask_first
+
+
+def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: Entry) -> None:
+    if event.undo and state.steps[event.step].undo is None:
+        return  # an undo that nobody owes
+    track = state.track(event.step, event.undo)
+    status = TRANSITIONS.get((track.status, trigger(event)))
+    if status is None or not concerns(track, event):
+        return
+    _set(outline, state, event.step, event.undo, followed(outline, track, status, event, entry))
+    if isinstance(event, AttemptStarted):
+        state.not_before = state.delay = None
+    elif event.undo:
+        _after_undo(state, event.step, status)
+    else:
+        _after_action(outline, state, event.step, status)
+
+
+def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
+    step = outline.steps[name]
+    if step.pivot and status is StepStatus.SUCCEEDED:
+        state.past_pivot, state.cancel_reason = True, None
+    elif status is StepStatus.WAITING and state.asking:
+        _release_held(state)
+    elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not state.rolling_back:
+        _action_failed(outline, state, step, status)
+    elif status is StepStatus.UNKNOWN:
+        _ask_about(state, name)
+    elif status is StepStatus.WAITING and state.rolling_back:
+        _give_up(outline, state, name)
+    elif status is StepStatus.WAITING and state.cancel_reason and state.steps[name].certain:
+        _roll_back(outline, state, state.cancel_reason)
+
+
+def _action_failed(outline: Outline, state: State, step: StepOutline, status: StepStatus) -> None:
+    error = f"{step.name}: {state.steps[step.name].error}"
+    if step.after_pivot:
+        state.stuck_on[step.name, False] = error
+    elif step.pivot and status is StepStatus.UNKNOWN:
+        state.stuck_on[step.name, False] = f"pivot in doubt: {error}"
+    elif status is StepStatus.UNKNOWN and step.name in state.asks:
+        _ask_about(state, step.name)
+        _release_held(state)
+    elif state.ask_first and not state.cancel_reason:
+        state.stuck_on[step.name, False] = f"forward or back: {error}"
+        _release_held(state)
+    else:
+        _roll_back(outline, state, error, Cause.of(step.name, False, state.steps[step.name]))
+
+
+def _ask_about(state: State, name: str) -> None:
+    """Leave it to a person whether a step of unknown outcome has happened, if its definition says so."""
+    if name in state.asks:
+        state.stuck_on[name, False] = f"in doubt: {name}: {state.steps[name].error}"
+
+
+def _after_undo(state: State, name: str, status: StepStatus) -> None:
+    if status is StepStatus.FAILED:
+        state.stuck_on[name, True] = f"undo of {name}: {state.track(name, True).error}"
+
+
+def _apply_cancel(outline: Outline, state: State, event: CancelRequested | DeadlinePassed) -> None:
+    deadline = isinstance(event, DeadlinePassed)
+    reason = "the saga's deadline passed" if isinstance(event, DeadlinePassed) else _words("cancelled", event)
+    if state.past_pivot or state.status is Status.COMPLETED:
+        return
+    if state.rolling_back:
+        if not deadline:
+            _did_not_happen(outline, state)
+        return
+    pivot = next((name for name, step in outline.steps.items() if step.pivot), None)
+    if pivot and state.steps[pivot].attempts and _pivot_stands(state, pivot):
+        state.cancel_reason = reason
+        return
+    if state.stuck_on and deadline:
+        return
+    cause = None if (pivot, False) in state.stuck_on else state.cause
+    _did_not_happen(outline, state)
+    state.stuck_on.clear()
+    state.paused = False
+    _roll_back(outline, state, reason, cause)
+
+
+def _did_not_happen(outline: Outline, state: State) -> None:
+    """What a cancel says of the steps in doubt: they had no effect, so nothing of theirs is undone."""
+    for name, undo in list(state.stuck_on):
+        step = state.steps[name]
+        doubted = name in state.asks or outline.steps[name].pivot
+        if not undo and doubted and step.status is StepStatus.UNKNOWN:
+            status = TRANSITIONS[step.status, "cancelled in doubt"]
+            _set(outline, state, name, False, evolve(_disowned(state, step), status=status))
+            del state.stuck_on[name, False]
+
+
+def _disowned(state: State, step: StepState) -> StepState:
+    """A step that no longer owes its undo, which has not begun."""
+    state.owed -= _unsettled(step.undo)
+    return evolve(step, undo=None)
+
+
+def _pivot_stands(state: State, pivot: str) -> bool:
+    """Whether the pivot, once started, may still succeed or have succeeded."""
+    track = state.steps[pivot]
+    return track.status is StepStatus.RUNNING or (not track.over and not track.certain)
+
+
+def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None = None) -> None:
+    state.rolling_back, state.rollback_reason = True, state.cancel_reason or reason
+    state.rollback_cause = None if state.cancel_reason else cause
+    state.cancel_reason = None
+    for name, step in list(state.steps.items()):
+        if step.status is StepStatus.WAITING:
+            _give_up(outline, state, name)
+        else:
+            _owe(outline, state, name)
+
+
+def _give_up(outline: Outline, state: State, name: str) -> None:
+    step = state.steps[name]
+    status = TRANSITIONS[step.status, "rollback, no effect" if step.certain else "rollback"]
+    _set(outline, state, name, False, evolve(step, status=status, due=None, wait=None, held=False))
+    if status is StepStatus.UNKNOWN:
+        _ask_about(state, name)
+
+
+def _apply_retry(outline: Outline, state: State) -> None:
+    for name, step in list(state.steps.items()):
+        if not state.rolling_back and (step.between_attempts or (name, False) in state.stuck_on):
+            _set(outline, state, name, False, fresh_budget(step))
+        if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
+            _set(outline, state, name, True, fresh_budget(step.undo))
+    doubts = {key: words for key, words in state.stuck_on.items() if state.rolling_back and not key[1]}
+    state.stuck_on = doubts
+
+
+def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
+    if state.stuck_on.pop((event.step, event.undo), None) is None:
+        return
+    track = state.track(event.step, event.undo)
+    status = TRANSITIONS[track.status, "skipped"]
+    if event.undo:
+        state.skipped += (event.step,)
+        _set(outline, state, event.step, True, evolve(track, status=status))
+        return
+    step = state.steps[event.step] if event.undo_later else _disowned(state, state.steps[event.step])
+    step = evolve(step, status=status, result=event.result, undo_later=event.undo_later)
+    _set(outline, state, event.step, False, step)
+    if outline.steps[event.step].pivot:
+        state.past_pivot, state.cancel_reason = True, None
+
+
+def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
+    if state.status.terminal:
+        return
+    before = f"; before that: {state.reason}" if state.reason else ""
+    state.rollback_cause, state.abandon_reason = state.cause, _words("abandoned", event) + before
+    state.stuck_on.clear()
+    state.paused, state.cancel_reason, state.not_before, state.delay = False, None, None, None
+    for name, step in list(state.steps.items()):
+        if (step.status, "abandoned") in TRANSITIONS:
+            safe = step.certain and (step.status is not StepStatus.RUNNING or outline.steps[name].transactional)
+            _set(outline, state, name, False, left(step, "abandoned, no effect" if safe else "abandoned"))
+        if step.undo and (step.undo.status, "abandoned") in TRANSITIONS:
+            _set(outline, state, name, True, left(step.undo, "abandoned"))
+        if not state.past_pivot:
+            _owe(outline, state, name)
+
+
+def _release_held(state: State) -> None:
+    for name, step in state.steps.items():
+        if step.held:
+            state.steps[name] = evolve(step, held=False)
+        elif step.undo and step.undo.held:
+            state.steps[name] = evolve(step, undo=evolve(step.undo, held=False))
+
+
+# --- the counts -------------------------------------------------------------------------------------------------------
+
+
+def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) -> None:
+    """Put a track in its place and keep the counts right."""
+    old = state.steps[name]
+    if undo:
+        state.owed += _unsettled(track) - _unsettled(old.undo)
+        state.steps[name] = evolve(old, undo=track)
+        return
+    assert isinstance(track, StepState)
+    state.open += track.open - old.open
+    state.done += track.settled - old.settled
+    state.steps[name] = track
+    if state.rolling_back:
+        _owe(outline, state, name)
+
+
+def _owe(outline: Outline, state: State, name: str) -> None:
+    """Note the undo that a step owes now, if it owes one."""
+    step = state.steps[name]
+    if step.undo is None and outline.steps[name].compensate and _has_effect(step):
+        state.steps[name] = evolve(step, undo=FRESH)
+        state.owed += 1
+
+
+def _has_effect(step: StepState) -> bool:
+    if step.status is StepStatus.SKIPPED:
+        return step.undo_later
+    return step.status is StepStatus.SUCCEEDED or step.status is StepStatus.UNKNOWN
+
+
+def _words(what: str, request: Request) -> str:
+    return what + (f" by {request.by}" if request.by else "") + (f": {request.reason}" if request.reason else "")
+
+
+def _unsettled(undo: Track | None) -> int:
+    return int(undo is not None and not undo.settled)
+
+
+__all__ = ["TRANSITIONS", "Defined", "decide", "extend", "failure_outcome", "follow", "replay"]

@@ -1,0 +1,307 @@
+"""State: what a saga's log amounts to: where the saga stands, and how far each of its steps has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from saga.core.commands import Command
+from saga.errors import Cause
+
+
+class Status(StrEnum):
+    """Where a saga stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    STUCK = "stuck"
+    ABANDONED = "abandoned"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing will happen any more, unless an operator asks for it."""
+        return self in (Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED)
+
+
+class StepStatus(StrEnum):
+    """Where a step's action stands, or its undo."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    UNDECIDED = "undecided"
+    SUCCEEDED = "succeeded"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Track:
+    """How far an action or an undo has come.
+
+    Attributes:
+        status: where it stands.
+        attempts: how many were started; the number of the latest.
+        result: what it returned, as JSON.
+        error: what ended the latest failed attempt, in words.
+        error_type: the class of that exception, by its name; ``WorkerLost`` or ``StepTimeout`` where there was none.
+        code: what ``Abort`` was given, as JSON; likewise ``details``.
+        due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
+        deadline: when the open attempt is over.
+        began: when the first attempt of the present budget started.
+        uncounted: attempts outside the present budget.
+        losses: how many attempts ended with their worker.
+        certain: no attempt that is over can have had an effect.
+        held: a worker keeps the lane while it waits.
+        ended: what ended the attempt of an undecided track: ``timed out``, ``lost`` or ``interrupted``.
+    """
+
+    status: StepStatus = StepStatus.PENDING
+    attempts: int = 0
+    result: Any = None
+    error: str | None = None
+    due: datetime | None = None
+    wait: float | None = None
+    deadline: datetime | None = None
+    began: datetime | None = None
+    uncounted: int = 0
+    losses: int = 0
+    certain: bool = True
+    held: bool = False
+    ended: str = ""
+    worker: int | None = None
+    error_type: str | None = None
+    code: Any = None
+    details: Any = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was done, by a worker or by hand."""
+        return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
+
+    @property
+    def open(self) -> bool:
+        """Whether an attempt runs, or ended without a word on what follows."""
+        return self.status is StepStatus.RUNNING or self.status is StepStatus.UNDECIDED
+
+    @property
+    def between_attempts(self) -> bool:
+        """Whether it may have another attempt, and nobody holds it."""
+        return not self.held and self.status in (StepStatus.WAITING, StepStatus.UNDECIDED)
+
+    @property
+    def over(self) -> bool:
+        """Whether it failed for good."""
+        return self.status in (StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED)
+
+
+@dataclass(frozen=True)
+class StepState(Track):
+    """How far a step has come: its action's track, and in ``undo`` its undo's, once it owes one."""
+
+    undo: Track | None = None
+    undo_later: bool = True
+
+
+NOTHING_YET = StepState()
+"""A step that has not begun."""
+FRESH = Track()
+"""An undo that is owed and has not begun."""
+
+
+class Standing(NamedTuple):
+    """Where a lane stands that has begun and is not over.
+
+    Attributes:
+        place: how many of its items are behind it.
+        command: what is to be done there; ``None`` where it waits for others.
+        awaited: how many of its branches are not over, where it stands at a fork.
+    """
+
+    place: int
+    command: Command | None = None
+    awaited: int = 0
+
+
+class Lanes:
+    """Where the lanes of a saga stand.
+
+    Attributes:
+        standing: lane to where it stands; of the lanes that have begun and are not over.
+        moved: the lanes that have been moved since this was copied, in order.
+    """
+
+    __slots__ = ("moved", "standing")
+
+    def __init__(self, standing: Mapping[str, Standing] | None = None) -> None:
+        self.standing: dict[str, Standing] = dict(standing or {})
+        self.moved: dict[str, None] = {}
+
+    def put(self, lane: str, standing: Standing | None) -> None:
+        """Move a lane; to nowhere when it is over."""
+        self.moved[lane] = None
+        if standing is None:
+            self.standing.pop(lane, None)
+        else:
+            self.standing[lane] = standing
+
+    def copy(self) -> Lanes:
+        """The same lanes, none of which has moved yet."""
+        return Lanes(self.standing)
+
+
+class Results(Mapping[str, Any]):
+    """The results of the settled steps, as JSON, by name; looked up one by one, for an attempt needs few of them."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Mapping[str, StepState]) -> None:
+        self._steps = steps
+
+    def __getitem__(self, name: str) -> Any:
+        step = self._steps[name]
+        if not step.settled:
+            raise KeyError(name)
+        return step.result
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, step in self._steps.items() if step.settled)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@dataclass
+class State:
+    """What a log amounts to.
+
+    Attributes:
+        seq: the last entry it includes; ``at`` is when that was written.
+        input: the saga's input, as JSON.
+        steps: step name to how far it has come; only steps of this saga, in the order of definition.
+        asks: the steps whose unknown outcome a person settles.
+        ask_first: a person decides at any failure whether it goes forward or back.
+        rollback_reason: why it is rolled back.
+        rollback_cause: the failure it is rolled back for, or was stuck on when it was abandoned, if there was one.
+        abandon_reason: who ended it without undoing more, why, and why it was not going on; ``None`` if nobody did.
+        stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
+        skipped: the steps whose undo was done by hand.
+        past_pivot: the pivot succeeded, so there is no way back.
+        cancel_reason: a request to cancel that waits for the pivot's outcome.
+        paused: nothing new starts.
+        rolling_back: it goes backward.
+        open: how many actions have an attempt that runs or is undecided.
+        done: how many actions are settled.
+        owed: how many undos are not settled.
+        trace: the headers that carry on the trace of whoever started it.
+        lanes: where its lanes stand, once that was asked for: entries move them on.
+    """
+
+    steps: dict[str, StepState]
+    seq: int = 0
+    at: datetime | None = None
+    input: Any = None
+    rollback_reason: str | None = None
+    stuck_on: dict[tuple[str, bool], str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    past_pivot: bool = False
+    cancel_reason: str | None = None
+    paused: bool = False
+    rolling_back: bool = False
+    open: int = 0
+    done: int = 0
+    owed: int = 0
+    not_before: datetime | None = None
+    delay: float | None = None
+    deadline: datetime | None = None
+    deadline_wait: float | None = None
+    priority: int | None = None
+    asks: frozenset[str] = frozenset()
+    ask_first: bool = False
+    rollback_cause: Cause | None = None
+    abandon_reason: str | None = None
+    trace: dict[str, str] | None = None
+    lanes: Lanes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def status(self) -> Status:
+        """Where the saga stands."""
+        if self.abandoned:
+            return Status.ABANDONED
+        if self.stuck_on:
+            return Status.STUCK
+        if self.rolling_back and not self.open and not self.owed:
+            return Status.COMPENSATED
+        if not self.rolling_back and self.done == len(self.steps):
+            return Status.COMPLETED
+        if self.paused:
+            return Status.PAUSED
+        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether an operator ended it without undoing more."""
+        return self.abandon_reason is not None
+
+    @property
+    def undos_owed(self) -> tuple[str, ...]:
+        """The steps that owe an undo which is not done, in the order of definition: of an abandoned saga, what is left."""
+        return (
+            tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled) if self.owed else ()
+        )
+
+    @property
+    def asking(self) -> bool:
+        """Whether nothing new starts until a person says if it goes forward or back."""
+        return bool(self.stuck_on) and not self.past_pivot and not self.rolling_back
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing new starts until an operator speaks; what runs goes on."""
+        return self.paused or self.asking
+
+    @property
+    def problem(self) -> str | None:
+        """What an operator has to settle, in words."""
+        return "; ".join(self.stuck_on.values()) or None
+
+    @property
+    def cause(self) -> Cause | None:
+        """The failure it is stuck on, the first where there are several, else the one it is rolled back for."""
+        for step, undo in self.stuck_on:
+            return Cause.of(step, undo, self.track(step, undo))
+        return self.rollback_cause
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was abandoned or is rolled back, else what it is stuck on."""
+        return self.abandon_reason or self.rollback_reason or self.problem
+
+    @property
+    def headline(self) -> str | None:
+        """What lists of sagas say of it: what it is stuck on, else its reason."""
+        return self.problem if self.status is Status.STUCK else self.reason
+
+    def track(self, step: str, undo: bool) -> Track:
+        """The track of a step's action or undo."""
+        found = self.steps[step]
+        return (found.undo or FRESH) if undo else found
+
+    def copy(self) -> State:
+        """A state that can go on without changing this one."""
+        new = object.__new__(State)
+        new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        new.lanes = self.lanes and self.lanes.copy()
+        return new
+
+    def results(self) -> dict[str, Any]:
+        """The results of the settled steps, as JSON."""
+        return dict(Results(self.steps))

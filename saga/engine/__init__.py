@@ -1,0 +1,1 @@
+"""Engine: the only writer of progress."""

@@ -1,0 +1,114 @@
+"""Draft: an event of a saga and all that follows from it, before it is written and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from saga.core.commands import RunStep
+from saga.core.events import AttemptInterrupted, AttemptSucceeded, Entry, Event
+from saga.core.machine import extend, replay
+from saga.core.outline import Outline
+from saga.core.state import State
+from saga.errors import CorruptLog
+from saga.language.definition import Saga
+from saga.store.postgres.log import NewStatus
+from saga.store.postgres.work import Changes, Dispatch
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The saga that is written about.
+
+    Attributes:
+        saga: its definition, where this process has exactly that one.
+        foreign: it is of another realm, whose relay sends its messages.
+    """
+
+    id: UUID
+    outline: Outline
+    saga: Saga | None
+    foreign: bool = False
+
+    @classmethod
+    def of(cls, saga_id: UUID, saga: Saga) -> Subject:
+        """A saga whose definition is at hand."""
+        return cls(saga_id, saga.outline, saga)
+
+    def __str__(self) -> str:
+        return f"{self.outline.name}[{self.id}]"
+
+    def replay(self, entries: Sequence[Entry], known: State | None = None) -> State:
+        """The state that entries of the stored log amount to, from the first one on or from those already known.
+
+        Raises:
+            CorruptLog: an entry is missing, or does not fit those before it; the text names saga and seq.
+        """
+        seq = known.seq if known else 0
+        if entries and entries[-1].seq != seq + len(entries):
+            missing = next(number for number, entry in enumerate(entries, seq + 1) if entry.seq != number)
+            raise CorruptLog(f"saga {self.id}, entry {missing} is missing")
+        state = replay(self.outline, (), known)
+        try:
+            extend(self.outline, state, entries)
+        except Exception as error:  # whatever a damaged log does to the machine, which checks nothing
+            text = f"it does not fit the entries before it: {type(error).__name__}: {error}"
+            raise CorruptLog(f"saga {self.id}, entry {state.seq + 1}: {text}") from error
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who writes, when it is a worker: its number, and the token under which it owns its lane."""
+
+    worker: int
+    token: UUID
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event and all that follows from it, ready to be appended after ``state``.
+
+    Attributes:
+        after: the state with the events, but for the start of what is kept.
+        kept: the attempt that the writer starts in the same statement and goes on with.
+        before: the saga's own deadline, where an action is started: after it, nothing of this is appended.
+    """
+
+    subject: Subject
+    state: State
+    after: State
+    events: tuple[Event, ...]
+    worker: int | None
+    changes: Changes
+    status: NewStatus | None
+    kept: RunStep | None
+    before: datetime | None = None
+
+    def joined(self, other: Draft) -> Draft | None:
+        """This one and another that was drafted after it as one, where that is as good: ends after which nobody goes on."""
+        plain = all(
+            isinstance(event, (AttemptSucceeded, AttemptInterrupted)) for event in (*self.events, *other.events)
+        )
+        changes = self.changes.joined(other.changes) if plain and other.state is self.after else None
+        if changes is None:
+            return None
+        return replace(self, after=other.after, events=self.events + other.events, changes=changes,
+                       status=other.status or self.status)  # fmt: skip
+
+    def is_too_late(self, state: State) -> bool:
+        """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
+        return self.before is not None and (state.seq, state.at) == (self.state.seq, self.state.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A draft that won: the state after it, when that was, and the messages that are owed."""
+
+    state: State
+    at: datetime
+    kept: RunStep | None
+    dispatches: Sequence[Dispatch]

@@ -1,0 +1,330 @@
+"""The engine: the only writer of progress.
+
+What it does is always the same: read a state, see what an event makes of it, and append the event at the very next
+position of the log together with all that follows from it. Whoever finds the position taken reads on and decides again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+from sqlalchemy import exc as sa_errors
+
+from saga.core.commands import RunStep
+from saga.core.decision import watches_deadline
+from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Entry, Event, HistoryLost, Request
+from saga.core.machine import extend, follow, replay
+from saga.core.permission import check
+from saga.core.state import State
+from saga.engine.draft import Claim, Draft, Subject, Written
+from saga.engine.memory import Memory
+from saga.engine.plan import dispatches, next_inline, plan
+from saga.errors import DatabaseNotReady, SagaNotFound, first_line
+from saga.language.catalog import Catalog
+from saga.language.definition import Saga
+from saga.store.postgres import log, search
+from saga.store.postgres.database import Database, Link
+from saga.store.postgres.log import NewStatus
+from saga.store.postgres.work import Dispatch
+from saga.telemetry import signals
+
+logger = logging.getLogger("saga")
+
+Unreachable = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+    pg.InsufficientPrivilege,
+    pg.UndefinedTable,
+    pg.UndefinedColumn,
+    pg.InvalidSchemaName,
+    sa_errors.OperationalError,
+    sa_errors.InterfaceError,
+    sa_errors.InternalError,
+    sa_errors.ProgrammingError,
+    DatabaseNotReady,
+)
+"""What it means for the database not to answer, not in time, or not yet: whatever was under way may have been committed.
+
+Not among them is what comes again for the same rows and values, however often they are tried: ``DataError``,
+``IntegrityError``.
+"""
+
+_REFUSED = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction)
+"""The statement was refused: nothing of it is committed, and it is no use to try it again."""
+
+_REQUEST_TRIES = 200
+_EVIDENCE_TRIES = 5
+
+
+class Engine:
+    """Reads and writes the progress of sagas, for one process.
+
+    Args:
+        publish: sends messages, without waiting for the broker.
+    """
+
+    def __init__(self, database: Database, catalog: Catalog, publish: Callable[[Sequence[Dispatch]], None]) -> None:
+        self.database = database
+        self.catalog = catalog
+        self.publish = publish
+        self.memory = Memory()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def draft(
+        self, subject: Subject, state: State, event: Event, claim: Claim | None = None, *, keep: bool = False
+    ) -> Draft:
+        """See what an event makes of a state.
+
+        Args:
+            claim: the worker that writes it, if one does.
+            keep: that worker may go on with what follows, if it is single and runs on the same queue.
+        """
+        worker = claim.worker if claim else None
+        after, before, commands = follow(subject.outline, state, Entry(state.seq + 1, event, None, worker))
+        kept = next_inline(before, commands) if keep and not isinstance(event, AttemptStarted) else None
+        if kept and claim and self.catalog.queue(subject.saga, kept.step, kept.undo) != claim.queue:
+            kept = None
+        changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
+                       claim.token if claim else None)  # fmt: skip
+        events = (event,) if kept is None else (event, start_of(subject.saga, kept))
+        before_it = _deadline(state, event) or (_deadline(after, events[-1]) if kept else None)
+        return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
+
+    def write(self, draft: Draft, link: Link | None = None) -> Written | None:
+        """Append a draft; ``None`` when another entry has come before it, or the saga's own deadline.
+
+        Args:
+            link: a transaction to do it in.
+
+        Raises:
+            psycopg.Error: nobody knows whether it was appended; ``find`` tells.
+        """
+        return self.write_all([draft], link)[0]
+
+    def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
+        """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
+        with self._use(link) as used:
+            times = log.append(used, [_addition(draft) for draft in drafts], drafts[0].worker)
+        return [
+            self._written(draft, times[draft.subject.id]) if draft.subject.id in times else None for draft in drafts
+        ]
+
+    def find(self, draft: Draft) -> Written | None:
+        """Whether a draft of which nobody knows was appended after all.
+
+        Raises:
+            psycopg.Error, DatabaseNotReady: the database still cannot be asked.
+        """
+        with self.database.link() as link:
+            entries = log.read_entries(link, draft.subject.id, draft.state.seq, draft.state.seq + 1)
+        if not entries or entries[0].worker != draft.worker or not _same(entries[0].event, draft.events[0]):
+            return None
+        assert entries[0].at is not None
+        return self._written(draft, entries[0].at)
+
+    def _written(self, draft: Draft, at: datetime) -> Written:
+        entries = _entries(draft, at)
+        if isinstance(draft.events[0], AttemptSucceeded):
+            # The draft lacks only the time, which a success does not need.
+            state = draft.after
+            state.at = at
+            extend(draft.subject.outline, state, entries[-1:] if draft.kept else ())
+        else:
+            state = replay(draft.subject.outline, entries, draft.state)
+        return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
+
+    def follow_up(self, draft: Draft, written: Written) -> None:
+        """Tell the rest of the world what is committed now: send the messages that are owed, and the signals."""
+        if draft.worker is not None:
+            self.memory.note(draft.subject.id, _entries(draft, written.at))
+        self.publish(written.dispatches)
+        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state)
+
+    def _use(self, link: Link | None) -> AbstractContextManager[Link]:
+        return self.database.link() if link is None else nullcontext(link)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def request(self, saga_id: UUID, request: Request) -> tuple[State, State]:
+        """Append what an operator asked for; returns the states before and after it.
+
+        Raises:
+            NotAllowed: the saga's status does not allow it.
+            SagaNotFound: there is no such saga.
+        """
+        subject = self.subject(saga_id)
+        if subject.foreign:
+            # Who does not know where steps run leaves each lane where it is, and the sending to the relay.
+            subject = replace(subject, saga=None)
+        state = self.read(subject)
+        for tries in range(_REQUEST_TRIES):
+            check(str(subject), subject.outline, state, request)
+            draft = self.draft(subject, state, request)
+            written = self._write_request(draft)
+            if written is not None:
+                self.follow_up(draft, written)
+                return state, written.state
+            back_off(tries)
+            state = self.read(subject, state)
+        raise DatabaseNotReady(f"saga {subject} is too busy for the request; try again")
+
+    def _write_request(self, draft: Draft) -> Written | None:
+        try:
+            with self.database.link() as link:
+                at = log.request(link, _addition(draft))
+        except _REFUSED:
+            raise
+        except Unreachable:
+            return self.find(draft)
+        return self._written(draft, at) if at is not None else None
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def subject(self, saga_id: UUID, fingerprint: str | None = None) -> Subject:
+        """A saga with the definition to read its log with: the registered one, or else the stored outline.
+
+        Args:
+            fingerprint: of its definition, where that is known.
+
+        Raises:
+            SagaNotFound: there is no such saga.
+        """
+        if fingerprint and (saga := self.catalog.by_fingerprint(fingerprint)):
+            return Subject.of(saga_id, saga)
+        with self.database.link() as link:
+            header = search.read_header(link, saga_id)
+            if header is None:
+                raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
+            saga = self.catalog.by_fingerprint(header.fingerprint)
+            outline = saga.outline if saga else log.definition_of(link, header)
+        return Subject(saga_id, outline, saga, header.realm not in ("", self.database.realm))
+
+    def read(self, subject: Subject, known: State | None = None, worker: int | None = None) -> State:
+        """A saga's state now, read on from one that is known.
+
+        Args:
+            worker: this process's number, if it is one.
+
+        Raises:
+            SagaNotFound: the database does not have the saga any more.
+        """
+        known = known or self.memory.recall(subject.id)
+        with self.database.link() as link:
+            if known is None:
+                return subject.replay(log.read_entries(link, subject.id))
+            entries = log.read_on(link, subject.id, known.seq, known.at)
+        if not entries:
+            raise SagaNotFound(self._gone(subject, known))
+        if (entries[0].seq, entries[0].at) == (known.seq, known.at):
+            return subject.replay(entries[1:], known)
+        return self.take_in(subject, entries, known, worker)
+
+    def take_in(
+        self, subject: Subject, entries: Sequence[Entry], known: State | None, worker: int | None = None
+    ) -> State:
+        """The state that entries amount to that come after what is known, or that are all there are and fewer than that.
+
+        A log that has lost its end is read as what it is. What this process still knows of the end is reported, and kept
+        in the log as evidence.
+        """
+        if not entries or entries[0].seq != 1:
+            return subject.replay(entries, known)
+        known = known if known and known.seq else None
+        lost = self.memory.missing(subject.id, entries, certain=known is not None)
+        if known is None and not lost:
+            return subject.replay(entries)
+        event = HistoryLost(max([known.seq if known else 0, *(entry["seq"] for entry in lost)]), lost)
+        logger.error(
+            "saga %s: the database has lost entries, as after a failover to a standby that lagged: entry %d was known here,"
+            " with %s; it goes on from what its log says now, so steps may be made again, under the same keys",
+            subject, event.known, _in_words(lost),
+        )  # fmt: skip
+        self.memory.forget(subject.id)
+        return self.keep_evidence(subject, subject.replay(entries), event, worker)
+
+    def keep_evidence(self, subject: Subject, state: State, event: Event, worker: int | None) -> State:
+        """Append what nothing uses, if that can be done; returns the state then.
+
+        Raises:
+            psycopg.DataError, UnicodeError: the database cannot store it.
+        """
+        try:
+            for tries in range(_EVIDENCE_TRIES):
+                with self.database.link() as link:
+                    addition = log.Addition(subject.id, state.seq + 1, [event], after=state.at)
+                    if at := log.append(link, [addition], worker).get(subject.id):
+                        return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
+                back_off(tries)
+                state = self.read(subject, state, worker)
+        except psycopg.DataError:
+            raise
+        except (*Unreachable, SagaNotFound) as error:
+            logger.warning("saga %s: the evidence could not be kept: %s", subject, first_line(error))
+        return state
+
+    def _gone(self, subject: Subject, known: State) -> str:
+        lost = _in_words(self.memory.missing(subject.id, (), certain=True))
+        self.memory.forget(subject.id)
+        return (
+            f"there is no saga {subject} in {self.database.name} any more: it was purged, or the database has lost it, as"
+            f" after a failover to a standby that lagged; entry {known.seq} was known here, with {lost}; what its steps did"
+            " is not undone"
+        )
+
+
+def _in_words(lost: Sequence[Mapping[str, Any]]) -> str:
+    known = ", ".join(f"{e['seq']} {e['kind']} {e['step']}, attempt {e['attempt']}" for e in lost if e["step"])
+    return f"what this worker had written ({known})" if known else "nothing that this worker had written"
+
+
+def _entries(draft: Draft, at: datetime) -> list[Entry]:
+    return [Entry(draft.state.seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
+
+
+def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
+    """The event that starts an attempt."""
+    assert saga is not None, "a worker runs only what it has the definition of"
+    return AttemptStarted(step.lane, step.step, step.attempt, step.undo, saga.job(step.step, step.undo).timeout)
+
+
+def _deadline(state: State, event: Event) -> datetime | None:
+    """The moment after which an action may not start, if the event is such a start."""
+    starts = isinstance(event, AttemptStarted) and not event.undo
+    return state.deadline if starts and watches_deadline(state) else None
+
+
+def back_off(tries: int, longest: float = 0.05) -> None:
+    """Wait a random moment, longer with each try, up to ``longest`` seconds: writers that collide spread out."""
+    time.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
+
+
+def _addition(draft: Draft) -> log.Addition:
+    return log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
+                        before=draft.before, after=draft.state.at)  # fmt: skip
+
+
+def _same(stored: Event, drafted: Event) -> bool:
+    if isinstance(stored, Request):
+        stored = replace(stored, session_user=None)  # which only the database knows
+    if isinstance(stored, AttemptEvent) and isinstance(drafted, AttemptEvent):
+        mine = (drafted.lane, drafted.step, drafted.attempt, drafted.undo)
+        return type(stored) is type(drafted) and (stored.lane, stored.step, stored.attempt, stored.undo) == mine
+    return stored == drafted
+
+
+def _status_change(before: State, after: State) -> NewStatus | None:
+    if after.status is before.status and after.headline == before.headline:
+        return None
+    return NewStatus(str(after.status), after.headline, after.status.terminal)

@@ -1,0 +1,258 @@
+"""Fit: whether what one step returns can be what another takes, found from their types when the saga is built.
+
+A value goes from step to step as JSON. So the JSON that the one type is written as is compared with the JSON that the
+other is read from, as pydantic describes both. Where a type has code of its own for that, nothing is said.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any
+
+from pydantic import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+
+from saga.language.codec import adapter
+
+
+class Fit(IntEnum):
+    """How well a type fits another, the worst last."""
+
+    ALWAYS = 0
+    PERHAPS = 1
+    NEVER = 2
+
+
+Schema = Mapping[str, Any]
+_DEPTH = 12
+_ANYTHING: Schema = {}
+_DECIMAL = "decimal"
+_MOMENTS = ("date-time", "date", "time", "duration")
+_NUMBERS = ("integer", "number")
+
+
+class _Quietly(GenerateJsonSchema):
+    """A description of a type that tells a ``Decimal`` from texts and numbers, without a word on odd defaults."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
+
+    def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002 - its limits say nothing of its kind
+        written = {"type": "string", "format": _DECIMAL}
+        return (
+            written if self.mode == "serialization" else {"anyOf": [{**written, "type": "number"}, {"type": "string"}]}
+        )
+
+
+def fit(source: Any, path: Sequence[str], target: Any) -> Fit:
+    """How well what is at a path in values of one type fits another type."""
+    if source is Any or target is Any or (source == target and not path):
+        return Fit.ALWAYS
+    try:
+        return _fit(source, tuple(path), target)
+    except TypeError:  # an annotation that cannot be hashed
+        return _fit.__wrapped__(source, tuple(path), target)
+
+
+@lru_cache(maxsize=4096)
+def _fit(source: Any, path: tuple[str, ...], target: Any) -> Fit:
+    written, read = _written(source), _read(target)
+    if written is None or read is None:
+        return Fit.ALWAYS
+    there = written.at(path)
+    return Fit.ALWAYS if there is None else _compare(there, read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A description of some JSON.
+
+    Attributes:
+        definitions: what it refers to by name.
+        depth: how many others it is inside of, whose settings are not known here.
+    """
+
+    schema: Schema
+    definitions: Mapping[str, Schema] = field(default_factory=dict)
+    depth: int = 0
+
+    def inside(self, schema: Any) -> _Shape:
+        known = schema if isinstance(schema, Mapping) else _ANYTHING
+        return _Shape(known, self.definitions, self.depth + 1)
+
+    def choices(self) -> Iterator[_Shape]:
+        """The kinds of JSON that it may be, one by one."""
+        schema = self.schema
+        if "$ref" in schema:
+            yield from _Shape(
+                self.definitions.get(schema["$ref"].rpartition("/")[2], _ANYTHING), self.definitions, self.depth
+            ).choices()
+            return
+        several = schema.get("anyOf") or schema.get("oneOf")
+        if several:
+            for each in several:
+                yield from _Shape(each, self.definitions, self.depth).choices()
+        else:
+            yield self
+
+    def at(self, path: Sequence[str]) -> _Shape | None:
+        """What is at a path in it; ``None`` where that is not known."""
+        found = self
+        for name in path:
+            kinds = [kind for kind in found.choices() if kind.schema.get("type") != "null"]
+            if len(kinds) != 1 or name not in kinds[0].schema.get("properties", {}):
+                return None
+            found = _Shape(kinds[0].schema["properties"][name], self.definitions)
+        return found
+
+
+def _written(annotation: Any) -> _Shape | None:
+    return _described(annotation, "serialization")
+
+
+def _read(annotation: Any) -> _Shape | None:
+    """What JSON a type is read from; ``None`` where that cannot be told, also where fields have other names."""
+    shape = _described(annotation, "validation")
+    if shape is None or shape != _described(annotation, "validation", by_alias=True):
+        return None
+    return shape
+
+
+def _described(annotation: Any, mode: Any, *, by_alias: bool = False) -> _Shape | None:
+    try:
+        known = adapter(annotation)
+        if _has_code(known.core_schema):
+            return None
+        schema = known.json_schema(mode=mode, by_alias=by_alias, schema_generator=_Quietly)
+    except (PydanticUserError, RecursionError):
+        return None
+    return _Shape(schema, schema.get("$defs", {}))
+
+
+def _has_code(schema: Any) -> bool:
+    """Whether a type reads or writes its values by code that does as it likes."""
+    ahead, seen = [schema], set[int]()
+    while ahead:
+        part = ahead.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            kind = part.get("type")
+            if isinstance(kind, str) and kind.startswith("function-") and kind != "function-after":
+                return True
+            ahead += [value for name, value in part.items() if name != "metadata"]
+        elif isinstance(part, (list, tuple)):
+            ahead += part
+    return False
+
+
+# --- one description with another -------------------------------------------------------------------------------------
+
+
+def _compare(written: _Shape, read: _Shape) -> Fit:
+    """Each kind of JSON that may be written, with the kind that reads it best. ``None`` is passed on whatever is read."""
+    if written.depth > _DEPTH:
+        return Fit.ALWAYS
+    targets = list(read.choices())
+    sources = [kind for kind in written.choices() if kind.schema.get("type") != "null"]
+    if not sources:
+        return Fit.ALWAYS if any(kind.schema.get("type", "null") == "null" for kind in targets) else Fit.PERHAPS
+    found = {min(_compare_kinds(source, target) for target in targets) for source in sources}
+    return found.pop() if len(found) == 1 else Fit.PERHAPS
+
+
+def _compare_kinds(written: _Shape, read: _Shape) -> Fit:
+    source, target = written.schema, read.schema
+    kind, wanted = source.get("type"), target.get("type")
+    if kind is None or wanted is None or not isinstance(kind, str) or not isinstance(wanted, str):
+        return Fit.ALWAYS
+    if kind == wanted == "object":
+        return _compare_objects(written, read)
+    if kind == wanted == "array":
+        return _compare_items(written, read)
+    if kind == wanted:
+        return _compare_values(source, target)
+    if kind == "string" and source.get("format") in (_DECIMAL, "uuid", *_MOMENTS):
+        number = source["format"] == _DECIMAL and wanted in _NUMBERS
+        return Fit.NEVER if not number else Fit.ALWAYS if wanted == "number" else Fit.PERHAPS
+    if kind == "boolean" and target.get("format") == _DECIMAL:
+        return Fit.NEVER
+    if kind in _NUMBERS and wanted == "string" and (read.depth or target.get("format") in _MOMENTS):
+        return Fit.PERHAPS  # a moment in seconds; inside a model, its settings may allow more
+    if kind == "object" and "prefixItems" in target:
+        return Fit.PERHAPS  # a named tuple is read from names, too
+    return _OTHERS.get((kind, wanted), Fit.NEVER)
+
+
+_OTHERS: Mapping[tuple[str, str], Fit] = {
+    ("integer", "number"): Fit.ALWAYS,
+    ("boolean", "integer"): Fit.ALWAYS,
+    ("boolean", "number"): Fit.ALWAYS,
+    ("number", "integer"): Fit.PERHAPS,
+    ("integer", "boolean"): Fit.PERHAPS,
+    ("number", "boolean"): Fit.PERHAPS,
+    ("string", "integer"): Fit.PERHAPS,
+    ("string", "number"): Fit.PERHAPS,
+    ("string", "boolean"): Fit.PERHAPS,
+}
+"""What pydantic reads as another kind: always, or it depends on the value. All else it refuses."""
+
+
+def _compare_values(source: Schema, target: Schema) -> Fit:
+    """Two kinds that are alike but for the values they allow."""
+    given, allowed = _values(source), _values(target)
+    if given is not None and allowed is not None:
+        common = [value for value in given if value in allowed]
+        return Fit.ALWAYS if len(common) == len(given) else Fit.PERHAPS if common else Fit.NEVER
+    one, other = source.get("format"), target.get("format")
+    if one and other and one != other and (one, other) != ("date", "date-time"):
+        return Fit.PERHAPS
+    return Fit.ALWAYS
+
+
+def _values(schema: Schema) -> list[Any] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    found: list[Any] | None = schema.get("enum")
+    return found
+
+
+def _compare_items(written: _Shape, read: _Shape) -> Fit:
+    """A sequence with another, each either of one kind of items or of so many, each of its own."""
+    given, taken = written.schema.get("prefixItems"), read.schema.get("prefixItems")
+    if given and taken and len(given) != len(taken):
+        return Fit.NEVER
+    ones, others = given or [written.schema.get("items")], taken or [read.schema.get("items")]
+    if not all(ones) or not all(others):
+        return Fit.ALWAYS
+    pairs = zip(ones, others, strict=True) if given and taken else itertools.product(ones, others)
+    worst = max(_compare(written.inside(one), read.inside(other)) for one, other in pairs)
+    if given:
+        return worst
+    return Fit.PERHAPS if taken else min(worst, Fit.PERHAPS)  # it may be empty, or of another length
+
+
+def _compare_objects(written: _Shape, read: _Shape) -> Fit:
+    """What has fields with what takes fields, or whatever fields there are."""
+    given, taken = written.schema.get("properties", {}), read.schema.get("properties", {})
+    more, others = written.schema.get("additionalProperties"), read.schema.get("additionalProperties")
+    open_ended = more or "properties" not in written.schema
+    missing = set(read.schema.get("required", ())) - given.keys()
+    if missing and not open_ended:
+        return Fit.NEVER
+    worst = Fit.PERHAPS if missing else Fit.ALWAYS
+    for name, one in given.items():
+        found = _compare_field(written.inside(one), read, taken.get(name, others))
+        worst = max(worst, found if name in written.schema.get("required", ()) else min(found, Fit.PERHAPS))
+    if more and others is not None:
+        worst = max(worst, min(_compare_field(written.inside(more), read, others), Fit.PERHAPS))
+    return worst
+
+
+def _compare_field(written: _Shape, read: _Shape, wanted: Any) -> Fit:
+    """A field with what is wanted there: a description, whatever it is, or no such field."""
+    return Fit.NEVER if wanted is False else _compare(written, read.inside(wanted))

@@ -1,0 +1,1 @@
+"""Ops: what operators ask of the whole."""

@@ -1,0 +1,1 @@
+"""Store: where the log is kept."""

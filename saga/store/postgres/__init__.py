@@ -1,0 +1,1 @@
+"""The store in Postgres: the tables, and a function for each statement."""

@@ -1,0 +1,148 @@
+"""Chores: what the relay does to lanes, each in a transaction of its own, and lane by lane where one makes it fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+
+from saga.crashpoints import reach
+from saga.errors import first_line
+from saga.store.postgres import due
+from saga.store.postgres.database import Database, Link
+from saga.store.postgres.due import WATCH_ON, Chore
+from saga.store.postgres.pings import Ping
+from saga.store.postgres.work import Dispatch
+
+logger = logging.getLogger("saga")
+
+Message = TypeVar("Message", Dispatch, Ping)
+
+_PARTLY = (psycopg.DataError, psycopg.IntegrityError, pg.RaiseException, pg.InternalError_, pg.LockNotAvailable,
+           pg.QueryCanceled, pg.DeadlockDetected)  # fmt: skip
+"""What a statement about many lanes fails with because of one of them."""
+_PATIENCE_WITH_ONE = 0.1
+_LONGEST = 2.0
+_ASIDE = 5.0
+_STRIKES = 3
+_MOST_ASIDE = 1000
+
+
+class NotMyTurn(Exception):
+    """Another process is the relay."""
+
+
+class Chores:
+    """The relay's transactions on the work of its realm, and on what is anybody's.
+
+    Args:
+        publish: sends messages, without waiting for the broker.
+        batch: to how many lanes a statement does something.
+    """
+
+    def __init__(self, database: Database, publish: Callable[[Sequence[Any]], None], batch: int) -> None:
+        self._database = database
+        self._publish = publish
+        self.realms = sorted({"", database.realm})
+        self.batch = batch
+        self._aside: dict[UUID, tuple[float, int]] = {}
+
+    @contextmanager
+    def turn(self, patience: float = 1.0) -> Iterator[Link]:
+        """A transaction in which this process is the relay.
+
+        Raises:
+            NotMyTurn: another process is.
+        """
+        mine, failed = False, None
+        with self._database.link() as link:
+            try:
+                with link.connection.transaction():
+                    if mine := due.take_turn(link, self._database.realm, patience):
+                        yield link
+            except _PARTLY as error:
+                if link.connection.closed:
+                    raise
+                failed = error  # it is rolled back, and the connection as good as before
+        if failed is not None:
+            raise failed
+        if not mine:
+            raise NotMyTurn
+
+    def enrol(self) -> bool:
+        """Have a row to lock; whether there was none."""
+        with self._database.link() as link:
+            return due.enrol(link, self._database.realm)
+
+    def transact(self, find: Callable[[Link], list[Message]], patience: float = 1.0, *, silent: bool = False) -> int:
+        """One transaction as the relay; how many messages it found.
+
+        What it marked as sent is sent only after its commit, when it can be claimed.
+        """
+        found: list[Message] = []
+        with self.turn(patience) as link:
+            found = find(link)
+            reach("relay.before_commit", link.connection)
+            if not found:
+                raise psycopg.Rollback  # a commit would have the disk wait for the lock of the turn
+        reach("relay.after_commit")
+        if not silent:
+            self._publish(found)
+        return len(found)
+
+    def do(self, chore: Chore, **params: Any) -> int:
+        """Do a chore to the lanes it picks; to how many it was done."""
+        asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside(), **params}
+        try:
+            return self.transact(lambda link: due.do(link, chore, asked), silent=chore is WATCH_ON)
+        except _PARTLY as error:
+            logger.warning("some lanes cannot %s all at once: %s", chore.word, first_line(error))
+            return self._one_by_one(chore, asked)
+
+    def _one_by_one(self, chore: Chore, asked: dict[str, Any]) -> int:
+        with self.turn() as link:
+            places = due.pick(link, chore, asked)
+        until = time.monotonic() + _LONGEST
+        done = 0
+        for place in places:
+            if time.monotonic() > until:
+                break
+            done += self._do_one(chore, asked, *place)
+        return done
+
+    def _do_one(self, chore: Chore, asked: dict[str, Any], saga_id: UUID, lane: str) -> int:
+        try:
+            return self.transact(
+                lambda link: due.do_one(link, chore, asked, saga_id, lane), _PATIENCE_WITH_ONE, silent=chore is WATCH_ON
+            )
+        except _PARTLY as error:
+            self._leave_alone(chore, saga_id, lane, error)
+            return 0
+
+    def _leave_alone(self, chore: Chore, saga_id: UUID, lane: str, error: psycopg.Error) -> None:
+        """Set a saga aside for a while, and park the lane unless it may only be in the middle of an append."""
+        strikes = self._aside.get(saga_id, (0.0, 0))[1] + 1
+        self._aside[saga_id] = time.monotonic() + _ASIDE, strikes
+        if isinstance(error, psycopg.OperationalError) and strikes < _STRIKES:
+            logger.warning("saga %s, lane %s: it cannot %s yet: %s", saga_id, lane, chore.word, first_line(error))
+            return
+        problem = f"it cannot {chore.word}: {first_line(error)}"
+        logger.error("saga %s, lane %s: %s", saga_id, lane, problem)
+        try:
+            with self.turn(_PATIENCE_WITH_ONE) as link:
+                due.put_off(link, saga_id, lane, problem)
+        except _PARTLY as failed:
+            logger.error("saga %s, lane %s: nor can that be noted: %s", saga_id, lane, first_line(failed))
+
+    def _set_aside(self) -> list[UUID]:
+        """The sagas to leave alone for now; how often is remembered for a while longer."""
+        now = time.monotonic()
+        kept = [(saga_id, aside) for saga_id, aside in self._aside.items() if now < aside[0] + 60]
+        self._aside = dict(kept[-_MOST_ASIDE:])
+        return [saga_id for saga_id, (until, _) in self._aside.items() if now < until]

@@ -1,0 +1,268 @@
+"""Fleet: every statement on ``worker``: which processes run sagas, which of them live, and what waits for one.
+
+A connection is passed in; nothing commits here. A row says what a process told of itself; whether it lives, its
+liveness lock tells.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from saga.store.postgres.database import Link
+from saga.store.postgres.work import AT_ONCE, DUE_SINCE, Dispatch
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a worker process tells of itself.
+
+    Attributes:
+        realm: whose work it runs.
+        node: the name of its Celery worker; ``None`` outside one.
+        version: of pgsaga.
+        relays: it runs a relay.
+        queues: those it listens to.
+        fingerprints: of the definitions it has.
+    """
+
+    realm: str
+    node: str | None
+    host: str
+    pid: int
+    version: str
+    relays: bool
+    queues: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker process as the others see it.
+
+    Attributes:
+        alive: it holds, or awaits, its liveness lock.
+    """
+
+    number: int
+    about: About
+    started_at: datetime
+    alive: bool
+
+    @property
+    def place(self) -> str:
+        """Where it runs, in words."""
+        return f"{self.about.host}, process {self.about.pid}"
+
+
+def lock_class(schema: str) -> int:
+    """The first half of the key of a worker's liveness lock: one number for each schema. The other is its own."""
+    return zlib.crc32(f"pgsaga.{schema}".encode()) & 0x7FFF_FFFF
+
+
+_WRITES = "has_column_privilege({role}, '{{s}}.work', 'worker', 'UPDATE')"
+
+ALIVE = f"""
+    SELECT held.objid::integer FROM pg_locks AS held, pg_stat_get_activity(held.pid) AS session
+    WHERE locktype = 'advisory' AND classid = %(lock_class)s::oid AND objsubid = 2
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND ({_WRITES.format(role="session.usesysid")}
+           OR EXISTS (SELECT FROM pg_roles AS role
+                      WHERE pg_has_role(session.usesysid, role.oid, 'MEMBER') AND {_WRITES.format(role="role.oid")}))
+"""
+"""The workers that hold or await their liveness lock, in a role that may write or become one that may: anybody can lock."""
+
+_COLUMNS = "realm, node, host, pid, version, relays, queues, fingerprints"
+
+
+def enrol(link: Link, number: int, about: About) -> None:
+    """Write what a worker process tells of itself, in place of what it told before."""
+    link.run(
+        f"""
+        INSERT INTO {{s}}.worker (number, {_COLUMNS}, started_at)
+        VALUES (%(number)s, %(realm)s, %(node)s, %(host)s, %(pid)s, %(version)s, %(relays)s, %(queues)s, %(fingerprints)s,
+                clock_timestamp())
+        ON CONFLICT (number) DO UPDATE
+        SET ({_COLUMNS}, started_at) = (SELECT {", ".join(f"excluded.{name}" for name in _COLUMNS.split(", "))},
+            CASE WHEN (worker.host, worker.pid) = (excluded.host, excluded.pid) THEN worker.started_at ELSE excluded.started_at END)
+        """,
+        {"number": number, "realm": about.realm, "node": about.node, "host": about.host, "pid": about.pid,
+         "version": about.version, "relays": about.relays, "queues": list(about.queues),
+         "fingerprints": list(about.fingerprints)},
+    )  # fmt: skip
+
+
+def leave(link: Link, number: int) -> None:
+    """Take the row of a worker process out: it ends."""
+    link.run("DELETE FROM {s}.worker WHERE number = %(number)s", {"number": number})
+
+
+def bury(link: Link, limit: int) -> int:
+    """Take out the rows of processes that are gone; one that is back writes its own anew."""
+    rows = link.run(
+        f"""
+        DELETE FROM {{s}}.worker WHERE number IN (
+            SELECT number FROM {{s}}.worker WHERE number NOT IN ({ALIVE}) ORDER BY number LIMIT %(limit)s)
+        RETURNING number
+        """,
+        {"lock_class": lock_class(link.schema), "limit": limit},
+    )
+    return len(rows)
+
+
+def read_members(link: Link) -> list[Member]:
+    """All of them, the oldest first."""
+    rows = link.run(
+        f"""
+        SELECT number, {_COLUMNS}, started_at, number IN ({ALIVE}) FROM {{s}}.worker ORDER BY started_at, number
+        """,
+        {"lock_class": lock_class(link.schema)},
+    )
+    return [
+        Member(number, About(realm, node, host, pid, version, relays, tuple(queues), tuple(known)), started_at, alive)
+        for number, realm, node, host, pid, version, relays, queues, known, started_at, alive in rows
+    ]
+
+
+_HOPS = 8
+"""How often workers hand a lane on before it waits for one that knows it to be free, and to ask."""
+
+
+def hand_on(link: Link, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:
+    """Offer a lane at once to another worker that lives, listens to its queue and has its definition; nothing if none does."""
+    rows = link.run(
+        f"""
+        UPDATE {{s}}.work AS w SET sent = clock_timestamp(), dispatches = w.dispatches + 1, problem = NULL
+        WHERE w.saga_id = %(saga)s AND w.lane = %(lane)s AND w.worker IS NULL AND w.due_at <= clock_timestamp()
+          AND w.dispatches < {_HOPS}
+          AND EXISTS (
+            SELECT FROM {{s}}.worker AS m
+            WHERE m.number <> %(worker)s AND w.realm IN ('', m.realm) AND w.fingerprint = ANY(m.fingerprints) AND w.queue = ANY(m.queues)
+              AND m.number IN ({ALIVE}))
+        RETURNING w.saga_id, w.lane, w.queue, w.priority
+        """,
+        {"saga": saga_id, "lane": lane, "worker": worker, "lock_class": lock_class(link.schema)},
+    )
+    return [Dispatch(*row) for row in rows]
+
+
+def offer_parked(link: Link, about: About, limit: int) -> list[Dispatch]:
+    """Offer at once what is parked for want of a definition that this process has."""
+    rows = link.run(
+        f"""
+        UPDATE {{s}}.work AS w SET due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1, problem = NULL
+        FROM (
+            SELECT saga_id, lane FROM {{s}}.work
+            WHERE unknown AND problem IS NOT NULL AND fingerprint = ANY(%(fingerprints)s)
+              AND worker IS NULL AND realm IN ('', %(realm)s) AND queue = ANY(%(queues)s)
+            LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ) AS parked
+        WHERE w.saga_id = parked.saga_id AND w.lane = parked.lane
+        RETURNING w.saga_id, w.lane, w.queue, w.priority
+        """,
+        {"fingerprints": list(about.fingerprints), "queues": list(about.queues), "realm": about.realm, "limit": limit},
+    )
+    return [Dispatch(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Lanes that are alike and wait for a worker.
+
+    Attributes:
+        saga: the name of their saga; ``None`` where its definition is not stored.
+        problem: why they are parked.
+        sent: their messages are on their way.
+        lanes: how many.
+        seconds: for how long the first of them has been due.
+    """
+
+    queue: str
+    fingerprint: str
+    saga: str | None
+    realm: str
+    problem: str | None
+    sent: bool
+    lanes: int
+    seconds: float
+
+
+_WAITING = f"""
+    SELECT {{which}} w.queue, w.fingerprint, min(d.name), w.realm, w.problem, w.sent IS NOT NULL, count(*),
+           greatest(0, extract(epoch FROM clock_timestamp() - min({DUE_SINCE})))::float8
+    FROM {{{{s}}}}.work AS w LEFT JOIN {{{{s}}}}.definition AS d USING (fingerprint)
+    WHERE w.worker IS NULL
+      AND (w.problem IS NOT NULL OR {DUE_SINCE} <= clock_timestamp() - make_interval(secs => %(after)s)) {{given}}
+    GROUP BY {{which}} w.queue, w.fingerprint, w.realm, w.problem, w.sent IS NOT NULL
+    ORDER BY 8 DESC
+"""
+
+
+def read_waiting(link: Link, after: float) -> list[Waiting]:
+    """All that is parked, or has been due for so many seconds; what has waited longest first."""
+    return [Waiting(*row) for row in link.run(_WAITING.format(which="", given=""), {"after": after})]
+
+
+def read_waiting_of(link: Link, sagas: Sequence[UUID], after: float) -> dict[UUID, Waiting]:
+    """Of each of these sagas that is parked, or has been due for so many seconds, what has waited longest."""
+    statement = _WAITING.format(which="w.saga_id,", given="AND w.saga_id = ANY(%(sagas)s)").replace("BY 8", "BY 9")
+    rows = link.run(statement, {"after": after, "sagas": list(sagas)})
+    return {row[0]: Waiting(*row[1:]) for row in reversed(rows)}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt under way.
+
+    Attributes:
+        seconds: since it was started.
+    """
+
+    worker: int
+    saga_id: UUID
+    saga: str
+    lane: str
+    step: str
+    undo: bool
+    attempt: int
+    seconds: float
+
+
+def read_running(link: Link, limit: int) -> list[Running]:
+    """The attempts under way, by worker; as many as that."""
+    rows = link.run(
+        """
+        SELECT w.worker, w.saga_id, i.name, w.lane, open.step, open.kind = 'compensation_started', open.attempt,
+               greatest(0, extract(epoch FROM clock_timestamp() - open.at))::float8
+        FROM (SELECT * FROM {s}.work WHERE worker IS NOT NULL ORDER BY worker LIMIT %(limit)s) AS w
+        JOIN {s}.instance AS i ON i.id = w.saga_id,
+        LATERAL (
+            SELECT step, kind, attempt, at FROM {s}.log
+            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ('step_started', 'compensation_started')
+            ORDER BY seq DESC LIMIT 1
+        ) AS open
+        ORDER BY w.worker, w.saga_id, w.lane
+        """,
+        {"limit": limit},
+    )
+    return [Running(*row) for row in rows]
+
+
+def read_relay_age(link: Link, realm: str) -> float | None:
+    """Seconds since a relay of that realm has looked; ``None`` when none ever has."""
+    rows = link.run(
+        """
+        SELECT extract(epoch FROM clock_timestamp() - looked_at)::float8 FROM {s}.relay
+        WHERE realm = %(realm)s AND looked_at IS NOT NULL
+        """,
+        {"realm": realm},
+    )
+    return float(rows[0][0]) if rows else None
+
+
+def has_work(link: Link, realm: str) -> bool:
+    """Whether anything is to be done in that realm: work that waits, or runs."""
+    return bool(link.run("SELECT 1 FROM {s}.work WHERE realm IN ('', %(realm)s) LIMIT 1", {"realm": realm}))

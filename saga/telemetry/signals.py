@@ -1,0 +1,58 @@
+"""Signals: what other code can subscribe to, on Celery's own ``Signal``. They inform, they never decide.
+
+Each is sent once the log says so, by the process that wrote it, with ``sender`` the saga's name and the keywords named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from celery.utils.dispatch import Signal
+
+from saga.core.events import AttemptFailed, AttemptSucceeded, Event
+from saga.core.state import State, Status
+
+saga_started = Signal(name="saga_started", providing_args={"saga_id"})
+step_succeeded = Signal(name="step_succeeded", providing_args={"saga_id", "step", "attempt"})
+step_failed = Signal(
+    name="step_failed",
+    providing_args={"saga_id", "step", "attempt", "error", "error_type", "code", "details", "outcome"},
+)
+compensation_started = Signal(name="compensation_started", providing_args={"saga_id", "reason"})
+saga_completed = Signal(name="saga_completed", providing_args={"saga_id"})
+saga_compensated = Signal(name="saga_compensated", providing_args={"saga_id", "reason"})
+saga_stuck = Signal(name="saga_stuck", providing_args={"saga_id", "reason"})
+saga_abandoned = Signal(name="saga_abandoned", providing_args={"saga_id", "reason", "undos_owed"})
+
+
+def announce(saga: str, saga_id: UUID, events: Sequence[Event], before: State, after: State) -> None:
+    """Send the signals of events that were appended together and of the status they led to."""
+    for event in events:
+        if isinstance(event, AttemptSucceeded) and not event.undo:
+            _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
+        elif isinstance(event, AttemptFailed) and not event.undo:
+            _send(step_failed, saga, saga_id=saga_id, step=event.step, attempt=event.attempt, error=event.error,
+                  error_type=event.error_type, code=event.code, details=event.details, outcome=event.outcome)  # fmt: skip
+    if after.rolling_back and not before.rolling_back:
+        _send(compensation_started, saga, saga_id=saga_id, reason=after.reason)
+    if (status := after.status) is not before.status:
+        if status is Status.COMPLETED:
+            _send(saga_completed, saga, saga_id=saga_id)
+        elif status is Status.COMPENSATED:
+            _send(saga_compensated, saga, saga_id=saga_id, reason=after.reason)
+        elif status is Status.STUCK:
+            _send(saga_stuck, saga, saga_id=saga_id, reason=after.problem)
+        elif status is Status.ABANDONED:
+            _send(saga_abandoned, saga, saga_id=saga_id, reason=after.reason, undos_owed=after.undos_owed)
+
+
+def started(saga: str, saga_id: UUID) -> None:
+    """Send ``saga_started``; a start in the caller's transaction sends it only where the commit is seen, in a Session."""
+    _send(saga_started, saga, saga_id=saga_id)
+
+
+def _send(signal: Signal, sender: str, **named: Any) -> None:
+    if signal.receivers:
+        signal.send(sender=sender, **named)

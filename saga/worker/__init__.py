@@ -1,0 +1,1 @@
+"""Worker: what one process does that runs steps."""

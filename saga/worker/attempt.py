@@ -1,0 +1,73 @@
+"""Run: one attempt that this process owns."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from saga.core.state import State, StepStatus, Track
+from saga.engine.draft import Claim, Subject
+from saga.language.definition import Job, Saga
+from saga.telemetry.watch import Watch
+
+
+@dataclass(slots=True)
+class Run:
+    """One attempt that this process owns.
+
+    Attributes:
+        state: the saga as this attempt last saw it.
+        started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
+        held: seconds to sleep before the attempt may start, when it has not yet.
+        watch: who is told how it ended.
+        over: its task is over, and its outcome on the way to the log.
+    """
+
+    saga: Saga
+    saga_id: UUID
+    state: State
+    lane: str
+    step: str
+    attempt: int
+    undo: bool
+    claim: Claim
+    started_at: datetime | None
+    clock: float = field(default_factory=time.monotonic)
+    held: float | None = None
+    over: bool = False
+    watch: Watch | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """The saga it belongs to."""
+        return Subject.of(self.saga_id, self.saga)
+
+    @property
+    def job(self) -> Job:
+        """What it runs."""
+        return self.saga.job(self.step, self.undo)
+
+    @property
+    def path(self) -> str:
+        """Which way it goes: ``run`` for an action, ``undo`` for an undo."""
+        return "undo" if self.undo else "run"
+
+    @property
+    def track(self) -> Track:
+        """Where its action or undo stands."""
+        return self.state.track(self.step, self.undo)
+
+    @property
+    def stands(self) -> bool:
+        """Whether the log still has this attempt open."""
+        mine = self.track.worker in (
+            None,
+            self.claim.worker,
+        )  # after entries were lost, another may have started the same
+        return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
+
+    def __str__(self) -> str:
+        what = "undo of " if self.undo else ""
+        return f"saga {self.saga.name}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"

@@ -1,0 +1,136 @@
+"""Batch: the runs that one thread has in hand. Each makes its attempt in turn; those that have ended share an append.
+
+What waits for its turn has been started in the log, and what has ended is not in it yet. So neither may wait long: when
+one step takes its time, another thread takes them out of the batch. And should one step end the process, the attempts
+of all are lost; so only those share one that can afford it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from saga.core.outcome import Interruption, Outcome
+from saga.errors import WorkerLost
+from saga.language.definition import Job, Saga
+from saga.worker.attempt import Run
+
+Ended = tuple[Run, Outcome]
+Place = tuple[UUID, str]
+"""A saga and one of its lanes."""
+
+_LONGEST_IN_HAND = 0.02
+"""Seconds after which an outcome is appended, whoever else is still to run."""
+_STALL = 0.2
+"""Seconds that an attempt may take before the others of its batch no longer wait for it."""
+_SHORT = 5.0
+"""Seconds; an attempt with a shorter timeout waits for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """An attempt that takes long, and what does not wait for it.
+
+    Attributes:
+        seconds: how long it has taken so far.
+        lanes: not claimed yet.
+    """
+
+    run: Run
+    seconds: float
+    ended: list[Ended]
+    lanes: list[Place]
+
+
+def may_share(saga: Saga) -> bool:
+    """Whether a saga can bear company: a delay before its attempts, and one attempt lost through no fault of its own."""
+    return all(job.timeout >= _SHORT and _affords_a_loss(job) for job in saga.jobs())
+
+
+def _affords_a_loss(job: Job) -> bool:
+    try:
+        return job.retry.next_wait(WorkerLost("another saga's step ended the process"), 1, 0.0) is not None
+    except Exception:
+        return False
+
+
+class Batch:
+    """Runs that wait, one that is under way, and outcomes to append. Two threads may use it.
+
+    Args:
+        rest: lanes that the thread is to claim after this batch.
+    """
+
+    def __init__(self, runs: Iterable[Run], rest: deque[Place] | None = None) -> None:
+        self._lock = threading.Lock()
+        self._waiting = deque(runs)
+        self._ended: list[Ended] = []
+        self._first_ended = 0.0
+        self._under_way: Run | None = None
+        self._began = 0.0
+        self._rest = deque() if rest is None else rest
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run waits for its turn."""
+        return bool(self._waiting)
+
+    def next(self) -> Run | None:
+        """The run whose turn it is; it counts as under way until ``end`` or ``follow``."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            self._under_way, self._began = self._waiting.popleft(), time.monotonic()
+            return self._under_way
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """Keep how the run under way ended, to be appended."""
+        with self._lock:
+            self._under_way = None
+            if not self._ended:
+                self._first_ended = time.monotonic()
+            self._ended.append((run, outcome))
+
+    def follow(self, runs: Iterable[Run]) -> None:
+        """Let the runs that follow wait for their turn; none is under way."""
+        with self._lock:
+            self._under_way = None
+            self._waiting.extend(runs)
+
+    def take_due(self) -> list[Ended]:
+        """What is to be appended now: everything once nobody waits for a turn, or once the first has waited long enough."""
+        with self._lock:
+            if self._waiting and (not self._ended or time.monotonic() - self._first_ended < _LONGEST_IN_HAND):
+                return []
+            ended, self._ended = self._ended, []
+            return ended
+
+    def take_all(self, reason: str) -> list[Ended]:
+        """What has ended, and what waits, as interrupted."""
+        with self._lock:
+            taken = [*self._ended, *((run, Interruption(reason)) for run in self._waiting)]
+            self._ended, self._waiting = [], deque()
+            return taken
+
+    def stall(self) -> Stall | None:
+        """What an attempt keeps waiting, taken out; ``None`` as long as it has not taken long."""
+        with self._lock:
+            run, seconds = self._under_way, time.monotonic() - self._began
+        if run is None or seconds < _STALL:
+            return None
+        return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), take(self._rest))
+
+
+def take(rest: deque[Place], keep: int = 0) -> list[Place]:
+    """Take lanes away from the end of those that are to be claimed; another thread may do so, too."""
+    taken: list[Place] = []
+    while len(rest) > keep:
+        try:
+            taken.append(rest.pop())
+        except IndexError:
+            break
+    return taken[::-1]

@@ -1,0 +1,277 @@
+"""Claims: how a worker takes lanes that are free and due, and settles those that were left undecided."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import psycopg
+
+from saga.core.commands import AskPolicy, KeepWatch, RunStep
+from saga.core.decision import watches_deadline
+from saga.core.events import AttemptStarted, DeadlinePassed, Event
+from saga.core.machine import decide
+from saga.core.outcome import Report
+from saga.core.outline import Outline
+from saga.core.state import State, StepStatus
+from saga.crashpoints import reach
+from saga.engine.draft import Claim, Subject
+from saga.engine.engine import back_off, start_of
+from saga.errors import CorruptLog, first_line
+from saga.language.definition import Saga
+from saga.store.postgres import due, fleet, log, work
+from saga.store.postgres.work import Dispatch, Offer, Wish
+from saga.worker.attempt import Run
+from saga.worker.batch import Place
+from saga.worker.judgement import failure, wait_of_undecided
+from saga.worker.recorder import Attempts
+
+logger = logging.getLogger("saga")
+
+_CLAIM_TRIES = 5
+_SETTLE_TRIES = 200
+
+
+class Claims:
+    """The lanes that one worker process takes.
+
+    Args:
+        attempts: of the same process, where those go that are started here.
+    """
+
+    def __init__(self, attempts: Attempts) -> None:
+        self.attempts = attempts
+        self._engine = attempts.engine
+
+    def claim(self, saga_id: UUID, lane: str) -> Run | None:
+        """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
+        try:
+            return self._claim(saga_id, lane)
+        except CorruptLog as error:
+            problem = str(error)
+        except (psycopg.IntegrityError, psycopg.DataError) as error:
+            problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
+        self.attempts.park_damaged(saga_id, lane, problem)
+        return None
+
+    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+        offer = None
+        for tries in range(_CLAIM_TRIES):
+            known = self._engine.memory.recall(saga_id)
+            offer, run = self._claim_once(saga_id, lane, known)
+            if run is not None:
+                return run
+            if offer is None or not offer.open:
+                return None
+            saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
+            if saga is None:
+                self._park(saga_id, lane, offer.fingerprint)
+                return None
+            if offer.attempt is None:
+                return self._settle(saga, saga_id, lane, offer, known)
+            back_off(tries)
+        if offer is not None:
+            # Others of its saga keep coming first; another turn, or another worker, may be luckier.
+            self._engine.publish([Dispatch(saga_id, lane, offer.queue, alone=True)])
+        return None
+
+    def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place]]:
+        """Take lanes of one saga or of several in one statement, as far as they can simply be run.
+
+        Args:
+            sagas: the names of those whose lanes to take.
+
+        Returns:
+            the attempts that are started, and the lanes that are to be claimed one by one.
+        """
+        runs: list[Run] = []
+        left: list[Place] = []
+        asked = list(dict.fromkeys(places))
+        for tries in range(_CLAIM_TRIES):
+            taken, missed, others = self._claim_all(asked, sagas)
+            runs, left, asked = runs + taken, left + others, missed
+            if not asked:
+                break
+            back_off(tries)
+        return runs, left + asked
+
+    def _claim_all(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place], list[Place]]:
+        """One try: the attempts that are started, the lanes that another entry kept from it, and those for one by one."""
+        known = {saga_id: self._engine.memory.recall(saga_id) for saga_id, _ in places}
+        wishes = [_wish(saga_id, lane, known[saga_id]) for saga_id, lane in places]
+        runs: dict[Place, Run] = {}
+        damaged: dict[Place, str] = {}
+        try:
+            with self._in_use(wishes):
+                offers = self._ask(wishes, sagas)
+                states: dict[UUID, State] = {}
+                for wish in wishes:
+                    place = wish.saga_id, wish.lane
+                    if place in offers and offers[place].won:
+                        try:
+                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], states)
+                        except CorruptLog as error:
+                            damaged[place] = str(error)
+        except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
+            logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
+            with self._engine.database.link() as link:
+                # What could not be read may have been claimed all the same.
+                due.free_unrun(link, self.attempts.worker(), [wish.token for wish in wishes])
+            return [], [], list(places)
+        for place, problem in damaged.items():
+            self.attempts.park_damaged(*place, problem)
+        left = [place for place in places if place in offers and _is_left(offers[place])]
+        missed = [place for place in left if self._may_be_won(offers[place])]
+        return list(runs.values()), missed, [place for place in left if place not in missed]
+
+    def _may_be_won(self, offer: Offer) -> bool:
+        """Whether only another entry of its saga, which came first, kept a lane from being taken."""
+        return offer.attempt is not None and self._engine.catalog.by_fingerprint(offer.fingerprint) is not None
+
+    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
+        wish = _wish(saga_id, lane, known)
+        with self._in_use([wish]):
+            offer = self._ask([wish]).get((saga_id, lane))
+            return offer, self._claimed(wish, known, offer, {}) if offer is not None and offer.won else None
+
+    @contextmanager
+    def _in_use(self, wishes: Sequence[Wish]) -> Iterator[None]:
+        """Keep the upkeep from giving back what is being claimed; whatever then has no run may be."""
+        running = self.attempts.running
+        running.update(dict.fromkeys(wish.token for wish in wishes))
+        try:
+            yield
+        finally:
+            for wish in wishes:
+                if running[wish.token] is None:
+                    del running[wish.token]
+
+    def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Place, Offer]:
+        limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
+        with self._engine.database.link() as link:
+            reach("claim.before", link.connection)
+            offers = work.claim(link, wishes, self.attempts.worker(), self._engine.database.realm, limits)
+        if any(offer.won for offer in offers.values()):
+            reach("claim.after")
+        return offers
+
+    def _claimed(self, wish: Wish, known: State | None, offer: Offer, states: dict[UUID, State]) -> Run:
+        """The attempt that a claim started. Lanes of one saga that were taken together share its state."""
+        saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
+        assert saga is not None, "only known fingerprints are claimed"
+        entries = log.entries(wish.saga_id, offer.entries)
+        own = next(entry for entry in reversed(entries) if entry.lane == wish.lane)
+        started = own.event
+        assert isinstance(started, AttemptStarted)
+        self._engine.memory.note(wish.saga_id, [own])
+        state = states.get(wish.saga_id)
+        if state is None:
+            state = self._engine.take_in(Subject.of(wish.saga_id, saga), entries, known, self.attempts.worker())
+            states[wish.saga_id] = state
+        if not _has_open(state, started):
+            raise CorruptLog(
+                f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
+            )
+        queue = self._engine.catalog.queue(saga, started.step, started.undo)
+        run = Run(saga, wish.saga_id, state, started.lane, started.step, started.attempt, started.undo,
+                  Claim(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
+        self.attempts.running[wish.token] = run
+        return run
+
+    def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
+        """Leave a lane to a worker that has its definition, now or later."""
+        with self._engine.database.link() as link:
+            handed_on = fleet.hand_on(link, saga_id, lane, self.attempts.worker())
+            if not handed_on:
+                stored = log.read_definition(link, fingerprint)
+                work.park(link, saga_id, lane, self._why_parked(stored), unknown=True)
+        self._engine.publish(handed_on)
+
+    def _why_parked(self, stored: Outline | None) -> str:
+        if stored is None:
+            return "its definition is not in the database"
+        mine = self._engine.catalog.get(stored.name)
+        if mine is None:
+            return f"no worker here knows saga {stored.name!r}"
+        return f"saga {stored.name!r} is defined differently here: {stored.difference(mine.outline)}"
+
+    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
+        """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
+        claim = Claim(self.attempts.worker(), uuid4(), offer.queue)
+        state = self._engine.take_in(
+            Subject.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
+        )
+        self.attempts.running[claim.token] = None
+        run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
+        waits: dict[int, float | None] = {}
+        late = False
+        try:
+            for tries in range(_SETTLE_TRIES):
+                passed = late and watches_deadline(run.state)
+                event = DeadlinePassed() if passed else self._settling_event(run, waits)
+                if event is None:
+                    break
+                draft = self._engine.draft(
+                    run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
+                )
+                reach("settle.before_append")
+                written = self._engine.write(draft)
+                if written is not None:
+                    reach("settle.after_append")
+                    if not passed:
+                        return self.attempts.go_on(run, draft, written)
+                    self._engine.follow_up(draft, written)
+                    run.state = written.state
+                    continue
+                back_off(tries)
+                run.state = self._engine.read(run.subject, run.state, claim.worker)
+                late = draft.is_too_late(run.state)
+        finally:
+            if self.attempts.running.get(claim.token) is None:
+                self.attempts.running.pop(claim.token, None)
+        return None
+
+    def _settling_event(self, run: Run, waits: dict[int, float | None]) -> Event | None:
+        command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
+        if isinstance(command, KeepWatch):
+            return DeadlinePassed()
+        if isinstance(command, RunStep):
+            return start_of(run.saga, command) if self._waited_out(run.state, command) else None
+        if not isinstance(command, AskPolicy):
+            return None
+        run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
+        track = run.track
+        if run.attempt not in waits:
+            waits[run.attempt] = wait_of_undecided(run)
+        if track.ended == "interrupted" and not run.state.halted and (run.undo or not run.state.rolling_back):
+            return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
+        effect = not (run.job.transactional and not run.undo)
+        said = Report(track.error, track.error_type)
+        return failure(run, said, None, waits[run.attempt], effect=effect)
+
+    def _waited_out(self, state: State, command: RunStep) -> bool:
+        """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
+        left = (command.due - state.at).total_seconds() if command.due and state.at else 0.0
+        if left > self.attempts.inline_wait:
+            return False
+        time.sleep(max(0.0, left))
+        return True
+
+
+def _wish(saga_id: UUID, lane: str, known: State | None) -> Wish:
+    return Wish(saga_id, lane, uuid4(), known.seq, known.at) if known else Wish(saga_id, lane, uuid4())
+
+
+def _is_left(offer: Offer) -> bool:
+    return offer.open and not offer.won
+
+
+def _has_open(state: State, started: AttemptStarted) -> bool:
+    """Whether a state includes the attempt that was started."""
+    if started.step not in state.steps:
+        return False
+    track = state.track(started.step, started.undo)
+    return track.status is StepStatus.RUNNING and track.attempts == started.attempt

@@ -1,0 +1,398 @@
+"""Attempts: how a worker records the ends of its attempts, goes on with what follows, and lets go."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+
+from saga.core.decision import watches_deadline
+from saga.core.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
+from saga.core.outcome import Failure, Interruption, Outcome, Report, Success
+from saga.core.state import State
+from saga.core.text import Unencodable, ascii_only
+from saga.crashpoints import reach
+from saga.engine.draft import Draft, Written
+from saga.engine.engine import Engine, Unreachable, back_off
+from saga.errors import SagaNotFound, first_line
+from saga.store.postgres import due, work
+from saga.store.postgres.database import Link
+from saga.worker.attempt import Run
+from saga.worker.batch import Ended
+from saga.worker.judgement import ending, in_ascii, not_stored, wait_after
+from saga.worker.redaction import Redact, redacted
+from saga.worker.report import report
+
+logger = logging.getLogger("saga")
+
+_SETTLE_TRIES = 200
+_WITHOUT_END = 1_000_000_000
+_TOGETHER_TRIES = 10
+_REFUSALS = 5
+_DATA_REFUSED = (psycopg.DataError, Unencodable, UnicodeError)
+_REFUSED = (*_DATA_REFUSED, psycopg.IntegrityError)
+"""What comes again however often it is tried."""
+
+T = TypeVar("T")
+
+
+class Attempts:
+    """The attempts of one worker process.
+
+    Args:
+        worker: this process's number as a worker; asked for when first needed.
+        inline_wait: the longest wait for a retry, in seconds, that the worker sleeps through.
+        redact: what the texts of errors go through before they are written.
+
+    Attributes:
+        running: claim token to what runs under it; ``None`` while a claim is under way.
+    """
+
+    def __init__(
+        self, engine: Engine, worker: Callable[[], int], inline_wait: float, redact: Redact | None = None
+    ) -> None:
+        self.engine = engine
+        self.running: dict[UUID, Run | None] = {}
+        self.worker = worker
+        self.inline_wait = inline_wait
+        self._redact = redact
+
+    def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True) -> Run | None:
+        """Append how an attempt ended, and go on with what follows if this worker may.
+
+        It is tried until the log has it: while the database is away, this waits. An exception that comes from outside
+        meanwhile (a time limit, a shutdown) is raised once the log has it.
+
+        Args:
+            hold: the worker may keep the lane through a short wait.
+
+        Returns:
+            the next attempt, started, or held and to be woken; ``None`` when the lane is given back or over.
+        """
+        wait = wait_after(run, outcome)
+        interrupt: BaseException | None = None
+        following = None
+        refusals = 0
+        late = False
+        for tries in range(_WITHOUT_END):
+            if not run.stands:
+                self._keep_evidence(run, outcome)
+                self.forget(run)
+                break
+            keep = interrupt is None and not late and may_continue()
+            draft = self._draft(run, outcome, wait, keep=keep, hold=hold, plain=refusals > 0)
+            try:
+                reach(f"{run.path}.before_append")
+                written = self._write_or_find(draft)
+                reach(f"{run.path}.after_append")
+            except _REFUSED as error:
+                refusals += 1
+                if refusals > _REFUSALS:
+                    self._give_up(run, error)
+                    break
+                if isinstance(outcome, Success) and isinstance(error, _DATA_REFUSED):
+                    outcome, wait = not_stored(error), None
+                written = None
+            except BaseException as error:
+                interrupt, written = error, self.find(draft)
+            if written is not None:
+                following = self.go_on(run, draft, written)
+                break
+            back_off(tries)
+            run.state = self._read_on(run)
+            late = late or draft.is_too_late(run.state)
+        self._raise(interrupt, [following] if following is not None else [])
+        return following
+
+    def record_all(
+        self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False, tries: int = 0
+    ) -> list[Run]:
+        """Append how several attempts ended, in one statement where that can be.
+
+        What this does not append, because another entry came first or because the statement failed, is recorded by
+        itself, as ``record`` does; the branches of one saga are tried together some times before.
+        """
+        shares = self._shares(ended, may_continue)
+        written, interrupt = self._write_together([draft for draft, _ in shares])
+        following: list[Run] = []
+        for draft, members in shares:
+            may = may_continue if interrupt is None else _never
+            try:
+                if draft is not None and (done := written.get(draft.subject.id)) is not None:
+                    following += self._go_on_together([run for run, _ in members], draft, done)
+                elif len(members) > 1 and tries < _TOGETHER_TRIES:
+                    back_off(tries)
+                    members[0][0].state = self._read_on(members[0][0])
+                    following += self.record_all(members, may, hold=hold, tries=tries + 1)
+                else:
+                    following += self._record_each(members, draft, written, may, hold=hold)
+            except BaseException as error:
+                interrupt = error
+                for run, _ in members:
+                    self.abandon(run)
+        self._raise(interrupt, following)
+        return following
+
+    def _raise(self, interrupt: BaseException | None, following: Sequence[Run]) -> None:
+        """Raise what came from outside meanwhile, if anything did; what follows is not begun then."""
+        if interrupt is not None:
+            for run in following:
+                self.forget(run)
+            raise interrupt
+
+    def _record_each(
+        self, members: Sequence[Ended], draft: Draft | None, written: Mapping[UUID, Written], may: Callable[[], bool],
+        *, hold: bool,
+    ) -> Iterator[Run]:  # fmt: skip
+        """Record attempts one by one, from what is known of their sagas by now."""
+        for run, outcome in members:
+            if done := written.get(run.saga_id):
+                run.state = done.state
+            elif draft is not None:
+                run.state = self._read_on(run)
+            after = self.record(run, outcome, may, hold=hold)
+            if after is not None:
+                yield after
+
+    def _shares(
+        self, ended: Sequence[Ended], may_continue: Callable[[], bool]
+    ) -> list[tuple[Draft | None, list[Ended]]]:
+        """What ended, each with the draft that records it; none, where that is to be recorded by itself.
+
+        Of each saga one draft at most: of its first attempt, or of as many as did not fail and lead nowhere.
+        """
+        if len(ended) == 1:
+            return [(None, list(ended))]
+        sagas: dict[UUID, list[Ended]] = {}
+        for run, outcome in ended:
+            sagas.setdefault(run.saga_id, []).append((run, outcome))
+        shares: list[tuple[Draft | None, list[Ended]]] = []
+        for members in sagas.values():
+            shares += self._share(members, may_continue)
+        return shares
+
+    def _share(
+        self, members: Sequence[Ended], may_continue: Callable[[], bool]
+    ) -> Iterator[tuple[Draft | None, list[Ended]]]:
+        if len(members) > 1:
+            newest = max((run.state for run, _ in members), key=lambda state: state.seq)
+            for run, _ in members:
+                run.state = newest
+        draft, sharing = None, []
+        for run, outcome in members:
+            if not run.stands or (draft is not None and isinstance(outcome, Failure)):
+                yield None, [(run, outcome)]
+                continue
+            state = run.state if draft is None else draft.after
+            mine = self._draft(run, outcome, wait_after(run, outcome), keep=may_continue(), hold=False, state=state)
+            both = mine if draft is None else draft.joined(mine)
+            if both is None:
+                yield None, [(run, outcome)]
+                continue
+            draft = both
+            sharing.append((run, outcome))
+        if draft is not None:
+            yield draft, sharing
+
+    def _go_on_together(self, runs: Sequence[Run], draft: Draft, written: Written) -> list[Run]:
+        """Turn attempts whose end is committed into those that follow; of several, none does."""
+        first, *others = runs
+        for run in others:
+            run.state = written.state
+            _tell(run, draft)
+            self.forget(run)
+        following = self.go_on(first, draft, written)
+        return [] if following is None else [following]
+
+    def _write_together(self, given: Sequence[Draft | None]) -> tuple[dict[UUID, Written], BaseException | None]:
+        """What was appended, by saga; and what came from outside meanwhile."""
+        drafts = [draft for draft in given if draft is not None]
+        interrupt: BaseException | None = None
+        if not drafts:
+            return {}, None
+        try:
+            _reach(drafts, "before_append")
+            written = self.engine.write_all(drafts)
+            _reach(drafts, "after_append")
+        except BaseException as error:
+            if not isinstance(error, (*Unreachable, *_REFUSED)):
+                interrupt = error
+            logger.warning(
+                "what happened to %d sagas is not known to be in the log: %s", len(drafts), first_line(error)
+            )
+            written = [self.find(draft) for draft in drafts]
+        found = zip(drafts, written, strict=True)
+        return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
+
+    def record_within(self, run: Run, outcome: Outcome, link: Link, *, keep: bool) -> tuple[Draft, Written] | None:
+        """Append how a transactional attempt ended inside its own transaction; ``None`` when it had been declared over.
+
+        Nothing is published: the caller commits, then calls ``go_on``.
+        """
+        wait = wait_after(run, outcome)
+        for tries in range(_SETTLE_TRIES):
+            if not run.stands:
+                return None
+            draft = self._draft(run, outcome, wait, keep=keep, hold=False)
+            written = self.engine.write(draft, link)
+            if written is not None:
+                return draft, written
+            back_off(tries)
+            run.state = self.engine.read(run.subject, run.state, self.worker())
+            keep = keep and not draft.is_too_late(run.state)
+        return None
+
+    def wake(self, run: Run) -> Run | None:
+        """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
+        start = AttemptStarted(run.lane, run.step, run.attempt, run.undo, run.job.timeout)
+        late = False
+        for tries in range(_SETTLE_TRIES):
+            if not run.track.held or run.track.attempts != run.attempt - 1:
+                break
+            event = DeadlinePassed() if late and watches_deadline(run.state) else start
+            draft = self.engine.draft(run.subject, run.state, event, run.claim)
+            reach("hold.before_wake")
+            written = self._write_or_find(draft)
+            if written is not None:
+                reach("hold.after_wake")
+                self.engine.follow_up(draft, written)
+                run.state = written.state
+                if event is start:
+                    run.started_at, run.clock, run.held = written.at, time.monotonic(), None
+                    return run
+                continue
+            back_off(tries)
+            run.state = self._read_on(run)
+            late = draft.is_too_late(run.state)
+        self.forget(run)
+        return None
+
+    def forget(self, run: Run) -> None:
+        """Let go of an attempt: nothing in this process runs it any more."""
+        self.running.pop(run.claim.token, None)
+        self.engine.memory.remember(run.saga_id, run.state)
+
+    def abandon(self, run: Run) -> None:
+        """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
+        self.running.pop(run.claim.token, None)
+
+    def _give_up(self, run: Run, error: BaseException) -> None:
+        """Let go of an attempt whose end the log does not take, however it is put."""
+        self.abandon(run)
+        problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
+        try:
+            self.park_damaged(run.saga_id, run.lane, problem)
+        except Unreachable as further:
+            logger.warning("%s: the lane could not be given back: %s", run, first_line(further))
+
+    def park_damaged(self, saga_id: UUID, lane: str, problem: str) -> None:
+        """Park a lane whose log cannot be read or written, freeing it first if its claim was committed."""
+        logger.error("%s", problem)
+        worker = self.worker()
+        with self.engine.database.link() as link:
+            unrun = [token for token in work.owned_tokens(link, worker) if token not in self.running]
+            due.free_unrun(link, worker, unrun)
+            work.park(link, saga_id, lane, ascii_only(problem))
+
+    def _write_or_find(self, draft: Draft) -> Written | None:
+        try:
+            return self.engine.write(draft)
+        except _REFUSED:
+            raise
+        except Unreachable as error:
+            logger.warning("saga %s: what happened is not known to be in the log: %s", draft.subject, first_line(error))
+            return self.find(draft)
+
+    def find(self, draft: Draft) -> Written | None:
+        """Whether a draft of which nobody knows was committed after all; insists on an answer."""
+        return self._insist(lambda: self.engine.find(draft))
+
+    def _read_on(self, run: Run) -> State:
+        """What has come before; of a saga that is gone, nothing, which no attempt can go on from."""
+        try:
+            return self._insist(lambda: self.engine.read(run.subject, run.state, self.worker()))
+        except SagaNotFound as error:
+            logger.error("%s: what it has brought finds no log: %s", run, error)
+            return run.subject.replay(())
+
+    @staticmethod
+    def _insist(ask: Callable[[], T]) -> T:
+        for tries in range(_WITHOUT_END):
+            try:
+                return ask()
+            except Unreachable:
+                back_off(tries, longest=1.0)
+        raise AssertionError("unreachable")
+
+    def _draft(
+        self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False,
+        state: State | None = None,
+    ) -> Draft:  # fmt: skip
+        keep = keep and not isinstance(outcome, Interruption)
+        held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
+        event = redacted(ending(run, outcome, wait, held=held), self._redact)
+        if plain:
+            event = in_ascii(event)
+        return self.engine.draft(run.subject, state or run.state, event, run.claim, keep=keep)
+
+    def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
+        """What a late attempt brings goes to the log, where nothing uses it."""
+        word = type(outcome).__name__.lower()
+        said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
+        result = outcome.result if isinstance(outcome, Success) else None
+        late = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
+        event = redacted(late, self._redact)
+        logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
+        if run.watch is not None:
+            run.watch.end(event)
+        try:
+            run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
+        except _DATA_REFUSED:
+            run.state = self.engine.keep_evidence(run.subject, run.state, in_ascii(event), self.worker())
+
+    def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
+        """Turn an attempt whose end is committed into the one that follows."""
+        run.state = written.state
+        self.engine.follow_up(draft, written)
+        _tell(run, draft)
+        following = self._following(run, draft, written)
+        if following is None:
+            self.forget(run)
+        else:
+            self.running[run.claim.token] = following
+        return following
+
+    def _following(self, run: Run, draft: Draft, written: Written) -> Run | None:
+        event = draft.events[-1]
+        if isinstance(event, AttemptStarted):
+            return Run(run.saga, run.saga_id, run.state, event.lane, event.step, event.attempt, event.undo, run.claim,
+                       written.at)  # fmt: skip
+        if isinstance(event, AttemptFailed) and event.held and run.track.held:
+            return replace(run, attempt=run.attempt + 1, started_at=None, held=event.wait)
+        return None
+
+
+def _reach(drafts: Sequence[Draft], place: str) -> None:
+    for path in sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts}):
+        reach(f"{path}.{place}")
+
+
+def _tell(run: Run, draft: Draft) -> None:
+    """Tell those who watch an attempt how it ended, as the log has it."""
+    if run.watch is None:
+        return
+    where = (run.lane, run.step, run.attempt, run.undo)
+    for event in draft.events:
+        if not isinstance(event, AttemptEvent) or isinstance(event, AttemptStarted):
+            continue
+        if (event.lane, event.step, event.attempt, event.undo) == where:
+            run.watch.end(event)
+
+
+def _never() -> bool:
+    return False

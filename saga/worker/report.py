@@ -1,0 +1,40 @@
+"""Report: an exception as the log keeps it."""
+
+from __future__ import annotations
+
+from saga.core.outcome import Report
+from saga.core.text import JSON, Unencodable, clean_text, dumps
+from saga.errors import Abort, StepTimeout, WorkerLost
+from saga.language.codec import encode
+
+
+def report(error: BaseException) -> Report:
+    """An exception as the log keeps it."""
+    code, details = (
+        (_kept(error, "code", 200), _kept(error, "details", 10_000)) if isinstance(error, Abort) else (None, None)
+    )
+    return Report(describe(error), type(error).__name__, code, details)
+
+
+def _kept(error: Abort, name: str, limit: int) -> JSON:
+    """What an ``Abort`` was given as JSON, in so many bytes at most; else in words. It is a refusal whatever it carries."""
+    try:
+        given = getattr(error, name)
+    except Exception as failed:  # a subclass that computes it
+        return clean_text(f"<{type(failed).__name__}: {failed}>", limit)
+    try:
+        found = encode(given)
+        dumps(found, limit)
+    except Unencodable:
+        return clean_text(given, limit)
+    except Exception as failed:  # whatever the code of what it holds may raise
+        return clean_text(f"<{type(given).__name__} that cannot be stored: {type(failed).__name__}>", limit)
+    return found
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: an ``Abort`` by its reason, anything else with its type before."""
+    text = clean_text(error)
+    if isinstance(error, (Abort, WorkerLost, StepTimeout)):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
