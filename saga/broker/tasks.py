@@ -135,6 +135,7 @@ class WorkerHooks:
         ):
             # By a name: Celery before 5.7 takes a method for the same one of another app's hooks.
             signal.connect(follow, weak=False, dispatch_uid=f"saga.{id(self)}")
+        app.steps["consumer"].add("saga.broker.inspection:Inspection")  # by name, for only a worker needs it
 
     def _on_init(self, sender: Any, **_: Any) -> None:
         self._ours = sender.app is self._app

@@ -27,6 +27,7 @@ from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
 from saga.language.refusal import Question, Refusal, asking
 from saga.store.postgres.transaction import StepTransaction, TransactionEnded
+from saga.telemetry.board import Board
 from saga.telemetry.monitor import REDACTED, Monitor
 from saga.telemetry.sentry import held_back
 from saga.telemetry.trace import headers, restored
@@ -107,16 +108,19 @@ class Performer:
 
     def _trace(self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, attempt: Current) -> Outcome:
         """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
-        task_id = str(uuid4())
+        number = uuid4()
+        task_id, carrier_id = str(number), getattr(carrier, "id", None)
         trace = headers(run.state.trace)
         request = {
-            **trace, "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": getattr(carrier, "id", None),
+            **trace, "id": task_id, "task": task.name, "root_id": str(run.saga_id), "parent_id": carrier_id,
             "retries": run.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
             "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": attempt,
             "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
         }  # fmt: skip
         if run.watch is not None:
             run.watch.telling = self._monitor.tell(carrier, attempt, task.name, task_id)
+        board = Board.of(self._app)
+        slot = None if board is None else board.begin(task.name, number, run.saga_id, run.attempt, carrier_id)
         context = set_current(attempt)
         try:
             with asking(run.job.refusal) as question:
@@ -125,6 +129,8 @@ class Performer:
             return _refused(error)
         finally:
             reset_current(context)
+            if board is not None:
+                board.end(slot)
         if traced.info is None:
             return self._returned(run, traced.retval)
         raised = traced.info.retval

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,6 +118,90 @@ def test_a_worker_that_sends_no_events_of_tasks_sends_none_of_steps(world: World
         assert world.finish(loud) == Status.COMPLETED
         eventually(lambda: len(events.of(loud)) >= 9, "the events")
         assert events.of(silent) == []
+
+
+class Asked:
+    """A worker that is asked, as `celery inspect` asks it."""
+
+    def __init__(self, world: World) -> None:
+        self._node = world.workers[0].hostname
+        self._inspect = world.orchestrator.app.control.inspect(destination=[self._node], timeout=5)
+
+    def active(self, handle: Handle) -> list[dict[str, Any]]:
+        """The attempts of a saga that are under way; no message is told of beside them."""
+        entries = self._answer(self._inspect.active)
+        mine = [entry for entry in entries if entry.get("root_id") == str(handle.id)]
+        carriers = {entry["parent_id"] for entry in mine} - {None}
+        assert carriers.isdisjoint(entry["id"] for entry in entries)
+        return mine
+
+    def query(self, task_id: str) -> Any:
+        """What is known of a task."""
+        return self._answer(lambda: self._inspect.query_task(task_id))
+
+    def totals(self) -> Counter[str]:
+        """How many tasks of each name have been accepted."""
+        return Counter(self._answer(self._inspect.stats)["total"])
+
+    def _answer(self, ask: Callable[[], Any]) -> Any:
+        found: Any = eventually(ask, "the worker's answer")
+        return found[self._node]
+
+
+def test_inspection_names_the_step_and_the_undo_under_way_and_counts_them(world: World) -> None:
+    asked, control = Asked(world), world.orchestrator.app.control
+    nodes = [worker.hostname for worker in world.workers]
+    control.disable_events(destination=nodes, reply=True)  # it is not what events tell
+    try:
+        before = asked.totals()
+        handle = world.start("sequence", {"b": "wait b", "c": "abort", "undo:b": "wait undo"})
+        world.await_effect(handle, "b")
+        (step,) = asked.active(handle)
+        assert (step["name"], step["type"], step["hostname"]) == ("acceptance.act", "acceptance.act", nodes[0])
+        assert (step["args"], step["kwargs"]) == ("()", "<in the saga log>")
+        assert step["parent_id"] is not None
+        assert 0 <= time.time() - step["time_start"] < 60
+        assert asked.query(step["id"]) == {step["id"]: ["active", step | {"parent_id": None, "delivery_info": {}}]}
+        world.open_gate("b")
+        world.await_effect(handle, "undo b")
+        (undo,) = asked.active(handle)
+        assert undo["name"] == "acceptance.undo"
+        assert undo["id"] != step["id"]
+        world.open_gate("undo")
+        assert world.finish(handle) == Status.COMPENSATED
+        eventually(lambda: not asked.active(handle), "an end of what is under way")
+        counted = asked.totals() - before
+        assert (counted["acceptance.act"], counted["acceptance.undo"]) == (3, 2)
+        assert counted["saga.run"] >= 1
+    finally:
+        control.enable_events(destination=nodes, reply=True)
+
+
+def test_every_attempt_of_a_batch_is_counted(world: World) -> None:
+    asked = Asked(world)
+    before = asked.totals()
+    handles = world.orchestrator.start_many("sequence", [{"script": {}}] * 40)
+    assert {world.finish(handle) for handle in handles} == {Status.COMPLETED}
+    assert (asked.totals() - before)["acceptance.act"] == 120
+
+
+def test_the_attempt_of_a_killed_process_is_under_way_no_more(stack: Stack) -> None:
+    world = World(stack, broker_url(stack, "valkey"))
+    try:
+        world.worker(pool="prefork", concurrency=2)
+        asked = Asked(world)
+        handle = world.start("sequence", {"b": "wait b"})
+        world.await_effect(handle, "b")
+        (killed,) = asked.active(handle)
+        os.kill(killed["worker_pid"], signal.SIGKILL)
+        world.await_effect(handle, "b 2")
+        eventually(lambda: [entry["retries"] for entry in asked.active(handle)] == [1], "the second attempt alone")
+        assert killed["worker_pid"] not in {entry["worker_pid"] for entry in asked.active(handle)}
+        world.open_gate("b")
+        assert world.finish(handle) == Status.COMPLETED
+        assert asked.totals()["acceptance.act"] == 4
+    finally:
+        world.close()
 
 
 def free_port() -> int:
