@@ -14,55 +14,51 @@ The house has floors. What stands on one uses what stands below it and, on its o
     barriers, log_context, context, config, crashpoints, errors
 """
 
-try:
-    import psycopg as _psycopg  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        'psycopg finds no libpq: pip install "pgsaga[binary]", or install the libpq of your system, such as libpq5 of Debian; '
-        f"psycopg says: {str(error).strip()}"
-    ) from None
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from saga.barriers import barrier
-from saga.client.handle import Handle
-from saga.client.orchestrator import Orchestrator
-from saga.context import Current, current
-from saga.core.state import State, Status, StepState, StepStatus
-from saga.errors import (
-    AbandonedStep,
-    Abort,
-    BarrierError,
-    CarelessStep,
-    Cause,
-    DatabaseNotReady,
-    DefinitionError,
-    DefinitionWarning,
-    DoubtfulType,
-    InputError,
-    KeyBusy,
-    KeyConflict,
-    NotAllowed,
-    SagaAbandoned,
-    SagaCompensated,
-    SagaError,
-    SagaNotFound,
-    SagaStuck,
-    StepTimeout,
-    UnknownSaga,
-    WorkerLost,
-)
-from saga.language.definition import Parallel, Saga, Step
-from saga.language.retry import Retry
-from saga.language.wiring import Value
-from saga.telemetry.signals import (
-    compensation_started,
-    saga_abandoned,
-    saga_compensated,
-    saga_completed,
-    saga_started,
-    saga_stuck,
-    step_failed,
-    step_succeeded,
-)
+if TYPE_CHECKING:
+    from saga.barriers import barrier
+    from saga.client.handle import Handle
+    from saga.client.orchestrator import Orchestrator
+    from saga.context import Current, current
+    from saga.core.state import State, Status, StepState, StepStatus
+    from saga.errors import (
+        AbandonedStep,
+        Abort,
+        BarrierError,
+        CarelessStep,
+        Cause,
+        DatabaseNotReady,
+        DefinitionError,
+        DefinitionWarning,
+        DoubtfulType,
+        InputError,
+        KeyBusy,
+        KeyConflict,
+        NotAllowed,
+        SagaAbandoned,
+        SagaCompensated,
+        SagaError,
+        SagaNotFound,
+        SagaStuck,
+        StepTimeout,
+        UnknownSaga,
+        WorkerLost,
+    )
+    from saga.language.definition import Parallel, Saga, Step
+    from saga.language.retry import Retry
+    from saga.language.wiring import Value
+    from saga.telemetry.signals import (
+        compensation_started,
+        saga_abandoned,
+        saga_compensated,
+        saga_completed,
+        saga_started,
+        saga_stuck,
+        step_failed,
+        step_succeeded,
+    )
 
 __version__ = "0.1.0"
 
@@ -111,3 +107,36 @@ __all__ = [
     "step_failed",
     "step_succeeded",
 ]
+
+_NAMES = {
+    "saga.barriers": "barrier",
+    "saga.client.handle": "Handle",
+    "saga.client.orchestrator": "Orchestrator",
+    "saga.context": "Current current",
+    "saga.core.state": "State Status StepState StepStatus",
+    "saga.errors": (
+        "AbandonedStep Abort BarrierError CarelessStep Cause DatabaseNotReady DefinitionError "
+        "DefinitionWarning DoubtfulType InputError KeyBusy KeyConflict NotAllowed SagaAbandoned "
+        "SagaCompensated SagaError SagaNotFound SagaStuck StepTimeout UnknownSaga WorkerLost"
+    ),
+    "saga.language.definition": "Parallel Saga Step",
+    "saga.language.retry": "Retry",
+    "saga.language.wiring": "Value",
+    "saga.telemetry.signals": (
+        "compensation_started saga_abandoned saga_compensated saga_completed saga_started saga_stuck "
+        "step_failed step_succeeded"
+    ),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that has it, once it is asked for: whoever reads a log needs no Celery."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+
 import pytest
+
+import saga
 
 from .house import FLOORS, MODULES, imports, ours, room_of
 
@@ -52,3 +58,31 @@ def test_no_module_imports_itself_by_a_way_round():
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_asks_for_no_time_no_chance_and_no_input(module: str):
     assert imports(module).isdisjoint({"time", "random", "os", "sys", "logging", "socket", "threading", "pathlib"})
+
+
+def test_the_core_alone_loads_neither_pydantic_nor_a_database_nor_celery():
+    loaded = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "; ".join([*(f"import {module}" for module in CORE), loaded])
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    foreign = {
+        "pydantic",
+        "sqlalchemy",
+        "psycopg",
+        "celery",
+        "kombu",
+        "billiard",
+        "alembic",
+        "redis",
+        "tenacity",
+        "click",
+    }
+    assert foreign.isdisjoint(found.stdout.split())
+
+
+def test_public_names_come_from_where_type_checkers_are_told():
+    tree = ast.parse(MODULES["saga"].read_text())
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    told = {alias.name: node.module for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told == saga._HOMES
+    assert set(saga.__all__) == told.keys()
+    assert all(getattr(saga, name) is not None for name in saga.__all__)

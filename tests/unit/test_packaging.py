@@ -57,7 +57,7 @@ def test_what_is_pinned_is_allowed(name: str) -> None:
 
 
 def test_a_missing_libpq_is_named_with_its_remedy() -> None:
-    program = "import ctypes.util; ctypes.util.find_library = lambda name: None; import saga"
+    program = "import ctypes.util; ctypes.util.find_library = lambda name: None; from saga import Orchestrator"
     env = os.environ | {"PSYCOPG_IMPL": "python"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
