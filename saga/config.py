@@ -56,7 +56,7 @@ class Settings(BaseModel):
     publish_timeout: float = Field(default=2.0, gt=0)
     """How long publishing one message may take before it is left to the relay."""
     key_timeout: float = Field(default=5.0, gt=0)
-    """How long ``start`` waits for another open transaction that holds the same key."""
+    """How long ``start`` waits for another open transaction that holds the same key, or stores the same definition."""
     kill_grace: float = Field(default=10.0, gt=0)
     """How long after its deadline a step may hold a prefork process before the process ends itself."""
     pool_size: int = Field(default=5, gt=0)

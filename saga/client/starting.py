@@ -22,7 +22,7 @@ from saga.core.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.crashpoints import reach
 from saga.engine.engine import Engine, Unreachable
 from saga.engine.plan import place_of
-from saga.errors import InputError, KeyBusy, KeyConflict, brief
+from saga.errors import DatabaseNotReady, InputError, KeyBusy, KeyConflict, brief
 from saga.language.binding import Given, read_input
 from saga.language.codec import encode
 from saga.language.definition import PRIORITY, Saga, is_priority
@@ -262,6 +262,7 @@ class Starter:
 
         Raises:
             DefinitionError: a router of the app fails for one of their tasks.
+            DatabaseNotReady: somebody else's open transaction stores one of them.
         """
         with self._engine.database.link():
             pass  # costs no round trip, and finds out whether the connections broke since the last start
@@ -271,8 +272,8 @@ class Starter:
         for saga in {order.saga.name: order.saga for order in orders}.values():
             if saga.outline.fingerprint not in self._registered:
                 self._engine.catalog.check_routes(saga)
-                with self._engine.database.link() as link:
-                    log.register(link, saga.outline)
+                with _definition_held(saga), self._engine.database.link() as link:
+                    log.register(link, saga.outline, self._key_timeout)
                 self._registered.add(saga.outline.fingerprint)
 
 
@@ -300,4 +301,16 @@ def _busy_keys(orders: Sequence[Order]) -> Iterator[None]:
         keys = ", ".join(brief(order.key) for order in orders[:3] if order.key)
         raise KeyBusy(
             f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
+        ) from None
+
+
+@contextmanager
+def _definition_held(saga: Saga) -> Iterator[None]:
+    try:
+        yield
+    except pg.LockNotAvailable:
+        raise DatabaseNotReady(
+            f"saga {saga.name!r}: another transaction, still open, is storing its definition ({saga.outline.fingerprint}), so "
+            "nothing of it can be started; try again, and if it stays so, end that session: pg_stat_activity shows it "
+            "'idle in transaction'"
         ) from None

@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy
+from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
-from saga import KeyBusy, KeyConflict, NotAllowed, Saga, Status, saga_started
+from saga import DatabaseNotReady, KeyBusy, KeyConflict, NotAllowed, Saga, Status, saga_started
 from saga.core.events import AttemptSucceeded, Paused
 from saga.core.outcome import Failure, Interruption, Success
 from saga.engine.engine import Engine
@@ -396,6 +397,22 @@ def test_a_busy_key_leaves_the_callers_transaction_usable(bench: Bench, monkeypa
         assert caller.execute("SHOW lock_timeout").fetchone() == ("0",)
         caller.commit()
     assert bench.sql("SELECT * FROM mine") == []
+
+
+def test_a_transaction_that_stores_a_definition_and_stays_open_holds_up_no_start_for_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.orchestrator._starter, "_key_timeout", 0.2)
+    outline = SEQUENCE.outline
+    with bench.connect() as holder:
+        holder.execute("SELECT saga.register(%s, %s)", (outline.fingerprint, Jsonb(outline.to_json())))
+        with pytest.raises(DatabaseNotReady, match=r"saga 'sequence': another transaction, still open.* try again"):
+            bench.start()
+        with bench.connect() as caller:
+            with pytest.raises(DatabaseNotReady, match="is storing its definition"):
+                bench.start(connection=caller)
+            assert caller.execute("SHOW lock_timeout").fetchone() == ("0",)
+    assert bench.start().status == "running"
 
 
 def test_a_start_that_is_rolled_back_is_not_announced(bench: Bench) -> None:

@@ -41,12 +41,26 @@ def read_identity(link: Link) -> UUID | None:
     return rows[0][0] if rows else None
 
 
-def register(link: Link, outline: Outline) -> None:
-    """Store a definition, once, as the next version under its name."""
+def register(link: Link, outline: Outline, patience: float) -> None:
+    """Store a definition, once, as the next version under its name.
+
+    Args:
+        patience: seconds to wait for another open transaction that stores the same one.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: it was open for longer.
+    """
     link.run(
-        "SELECT {s}.register(%(fingerprint)s, %(doc)s::jsonb)",
-        {"fingerprint": outline.fingerprint, "doc": dumps(outline.to_json())},
+        """
+        WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', %(patience)s, true))
+        SELECT {s}.register(%(fingerprint)s, %(doc)s::jsonb) FROM patience
+        """,
+        {"fingerprint": outline.fingerprint, "doc": dumps(outline.to_json()), "patience": _milliseconds(patience)},
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"  # 0 is no limit to Postgres
 
 
 def read_definition(link: Link, fingerprint: str) -> Outline | None:
@@ -95,7 +109,7 @@ def open_sagas(
     # A function of the owner's: whoever starts sagas has no right to write anything else.
     rows = link.run(
         f"SELECT {{s}}.open(%(sagas)s::jsonb, %(works)s::jsonb, %(patience)s, {FORMAT})",
-        {"sagas": portable(sagas), "works": portable(works), "patience": f"{round(patience * 1000)}ms"},
+        {"sagas": portable(sagas), "works": portable(works), "patience": _milliseconds(patience)},
     )
     return [UUID(row[0]) for row in rows]
 
