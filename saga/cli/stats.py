@@ -28,8 +28,8 @@ def stats_command(context: Context, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    about = "about " if found["estimated"] else ""
-    rows = [(name, f"{about if name == 'completed' else ''}{count}") for name, count in found["statuses"].items()]
+    about = found["estimates"]
+    rows = [(name, f"{'about ' if name in about else ''}{count}") for name, count in found["statuses"].items()]
     print_table(("status", "sagas"), rows)
     click.echo()
     print_table(("", "alive", "dead"), [("workers", found["workers"]["alive"], found["workers"]["dead"])])
@@ -37,7 +37,7 @@ def stats_command(context: Context, as_json: bool) -> None:
     if found["waiting"]:
         click.echo()
         print_table(("queue", "saga", "lanes", "for", "waits for"), [
-            (row["queue"], row["saga"], row["lanes"], span(row["seconds"]), row["waits_for"]) for row in found["waiting"]
+            (row["queue"], row["saga"], row["amount"], span(row["seconds"]), row["waits_for"]) for row in found["waiting"]
         ])  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def read_stats(database: Database) -> dict[str, Any]:
     workers = [member for member in members if member.about.queues]
     return {
         "statuses": {str(status): counts.get(status, 0) for status in Status},
-        "estimated": estimated,
+        "estimated": bool(estimated),
+        "estimates": sorted(estimated),
         "workers": {
             "alive": sum(member.alive for member in workers),
             "dead": sum(not member.alive for member in workers),
@@ -62,7 +63,7 @@ def read_stats(database: Database) -> dict[str, Any]:
             "unsent_for": max((each.seconds for each in waiting if not each.sent and not each.problem), default=None),
         },
         "parked": sum(each.lanes for each in waiting if each.problem),
-        "waiting": [asdict(each) | {"waits_for": reason(each, members)} for each in waiting],
+        "waiting": [asdict(each) | {"amount": each.amount, "waits_for": reason(each, members)} for each in waiting],
     }
 
 

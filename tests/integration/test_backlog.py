@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from saga.store.postgres import due
+from saga.store.postgres import due, fleet, tally
 from saga.store.postgres.database import Link, Row
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import relay
@@ -113,3 +113,41 @@ def test_more_queues_than_a_look_goes_through_all_get_their_ping(bench: Bench, m
     for _ in range(4):
         one.tick()
     assert {message.queue for message in sent} == {f"queue-{number}" for number in range(8)}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_waits_is_told_without_reading_all_of_it(bench: Bench, state: str) -> None:
+    fill(bench, state)
+    with reading() as seen, bench.orchestrator.database.link() as link:
+        fleet.has_work(link, "integration")
+        found = fleet.read_waiting(link, 0.0, most=1000)
+    assert len(seen) == 2
+    assert {statement: count for statement, count in seen.items() if count > 4000} == {}
+    waits = state not in ("due later", "claimed")
+    assert [(each.saga, each.lanes, each.amount) for each in found if waits] == [
+        ("sequence", 1000, "1,000 or more")
+    ] * waits
+
+
+def test_of_each_queue_it_is_told_what_waits_and_what_is_parked_beside_many_others(bench: Bench) -> None:
+    fill(bench, "unsent and due")
+    handles = [bench.start() for _ in range(3)]
+    for handle, change in zip(handles, ("queue = 'rare', sent = now()", "queue = 'later', sent = NULL",
+                                        "problem = 'it is damaged', sent = NULL"), strict=True):  # fmt: skip
+        due_at = "now() + interval '4 min'" if "problem" in change else "now() - interval '1 min'"
+        bench.sql(f"UPDATE saga.work SET {change}, due_at = {due_at} WHERE saga_id = %s", handle.id)
+    with bench.orchestrator.database.link() as link:
+        found = fleet.read_waiting(link, 0.0, most=1000)
+    assert {(each.queue, each.problem, each.amount) for each in found} == {
+        ("celery", None, "1,000 or more"), ("rare", None, "1"), ("later", None, "1"), ("celery", "it is damaged", "1"),
+    }  # fmt: skip
+
+
+def test_the_sagas_that_run_are_estimated_where_there_are_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(20):
+        bench.start()
+    bench.sql("ANALYZE saga.work")
+    with bench.orchestrator.database.link() as link:
+        assert tally.count_by_status(link) == ({"running": 20, "completed": 0}, frozenset())
+        monkeypatch.setattr("saga.store.postgres.tally._LANES", 10)
+        assert tally.count_by_status(link) == ({"running": 20, "completed": 0}, {"running"})

@@ -11,7 +11,7 @@ from celery import Celery
 from saga.broker.publisher import RUN
 from saga.client.diagnosis import PATIENCE as UNNOTICED
 from saga.client.diagnosis import any_alive, obstacle, reason, relaying, serving
-from saga.errors import DatabaseNotReady, counted
+from saga.errors import DatabaseNotReady
 from saga.language.catalog import Catalog
 from saga.ops.doctor.finding import Finding, Level
 from saga.store.postgres import fleet
@@ -127,8 +127,8 @@ def late_work(found: Fleet) -> Iterator[Finding]:
         hindered = obstacle(each, found.members) is not None
         if hindered or each.seconds > _LATE:
             saga = f"saga {each.saga!r}" if each.saga else "a saga of unknown definition"
-            wait = "waits" if each.lanes == 1 else "wait"
-            what = f"{counted(each.lanes, 'lane')} of {saga} {wait} on queue {each.queue!r}, for {each.seconds:.0f} s"
+            lanes, wait = ("lane", "waits") if each.lanes == 1 else ("lanes", "wait")
+            what = f"{each.amount} {lanes} of {saga} {wait} on queue {each.queue!r}, for {each.seconds:.0f} s"
             yield Finding(
                 Level.BAD if hindered else Level.WARNING,
                 f"{what}: {reason(each, found.members)}",

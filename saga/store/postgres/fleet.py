@@ -13,7 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from saga.store.postgres.database import Link
-from saga.store.postgres.work import AT_ONCE, DUE_SINCE, Dispatch
+from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ class Waiting:
         sent: their messages are on their way.
         lanes: how many.
         seconds: for how long the first of them has been due.
+        more: there may be more of them than were looked at, and some that have waited longer.
     """
 
     queue: str
@@ -188,6 +189,12 @@ class Waiting:
     sent: bool
     lanes: int
     seconds: float
+    more: bool = False
+
+    @property
+    def amount(self) -> str:
+        """How many lanes, in words."""
+        return f"{self.lanes:,}{' or more' if self.more else ''}"
 
 
 _WAITING = f"""
@@ -201,9 +208,64 @@ _WAITING = f"""
 """
 
 
-def read_waiting(link: Link, after: float) -> list[Waiting]:
-    """All that is parked, or has been due for so many seconds; what has waited longest first."""
-    return [Waiting(*row) for row in link.run(_WAITING.format(which="", given=""), {"after": after})]
+_NOW = "(SELECT clock_timestamp())"
+_LOT = "realm, queue, coalesce(priority, '-1'::smallint), least(dispatches, 12)"
+_LOOK = f"SELECT queue, fingerprint, realm, problem, {DUE_SINCE} AS since"
+
+_BACKLOG = f"""
+    WITH RECURSIVE lot (realm, queue, rank, times) AS (
+        (SELECT {_LOT} FROM {{s}}.work WHERE worker IS NULL AND sent IS NOT NULL ORDER BY {_LOT} LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM lot, LATERAL (
+            SELECT {_LOT} FROM {{s}}.work
+            WHERE worker IS NULL AND sent IS NOT NULL AND ({_LOT}) > (lot.realm, lot.queue, lot.rank, lot.times)
+            ORDER BY {_LOT} LIMIT 1
+        ) AS next
+    ), page AS MATERIALIZED (SELECT * FROM lot LIMIT 1000
+    ), share AS MATERIALIZED (SELECT greatest(100, %(most)s / greatest(1, count(*))) AS lanes FROM page
+    ), scope (realm) AS (
+        (SELECT realm FROM {{s}}.work WHERE worker IS NULL AND sent IS NULL ORDER BY realm LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM scope, LATERAL (
+            SELECT realm FROM {{s}}.work WHERE worker IS NULL AND sent IS NULL AND realm > scope.realm ORDER BY realm LIMIT 1
+        ) AS next
+    ), seen AS (
+        SELECT w.*, true AS sent, count(*) OVER (PARTITION BY page.*) >= (SELECT lanes FROM share) AS more
+        FROM page, LATERAL (
+            {_LOOK} FROM {{s}}.work
+            WHERE ({_LOT}) = (page.realm, page.queue, page.rank, page.times) AND worker IS NULL AND sent IS NOT NULL
+            ORDER BY work.sent LIMIT (SELECT lanes FROM share)
+        ) AS w
+        UNION ALL
+        SELECT w.*, false, count(*) OVER (PARTITION BY scope.*, span.*) >= %(most)s
+        FROM scope,
+            (VALUES ('-infinity', '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {_NOW}),
+                    ({_NOW}, {_NOW} + interval '6 min')) AS span (low, high), -- parked is what is offered again in 5 min
+            LATERAL (
+                {_LOOK} FROM {{s}}.work
+                WHERE realm = scope.realm AND worker IS NULL AND sent IS NULL AND due_at >= span.low AND due_at < span.high
+                ORDER BY due_at LIMIT %(most)s
+            ) AS w
+    ), waiting AS (
+        SELECT queue, fingerprint, realm, problem, sent, count(*) AS lanes, min(since) AS since, bool_or(more) AS more
+        FROM seen WHERE problem IS NOT NULL OR since <= {_NOW} - make_interval(secs => %(after)s)
+        GROUP BY queue, fingerprint, realm, problem, sent
+    )
+    SELECT queue, fingerprint, d.name, realm, problem, sent, lanes,
+           greatest(0, extract(epoch FROM clock_timestamp() - since))::float8, more
+    FROM waiting LEFT JOIN {{s}}.definition AS d USING (fingerprint)
+    ORDER BY 8 DESC
+"""
+"""What waits, by the indexes that the relay goes by, however much that is: the first lanes of each range of theirs."""
+
+
+def read_waiting(link: Link, after: float, most: int = 10_000) -> list[Waiting]:
+    """What is parked, or has been due for so many seconds; what has waited longest first.
+
+    Args:
+        most: how many lanes are looked at, of those that were sent and of each kind that was not.
+    """
+    return [Waiting(*row) for row in link.run(_BACKLOG, {"after": after, "most": most})]
 
 
 def read_waiting_of(link: Link, sagas: Sequence[UUID], after: float) -> dict[UUID, Waiting]:
@@ -265,4 +327,11 @@ def read_relay_age(link: Link, realm: str) -> float | None:
 
 def has_work(link: Link, realm: str) -> bool:
     """Whether anything is to be done in that realm: work that waits, or runs."""
-    return bool(link.run("SELECT 1 FROM {s}.work WHERE realm IN ('', %(realm)s) LIMIT 1", {"realm": realm}))
+    kinds = ("worker IS NULL AND sent IS NULL", "worker IS NULL AND sent IS NOT NULL", "worker IS NOT NULL")
+    # By an index for each kind: those of another realm, which may be millions, are not read.
+    found = [f"EXISTS (SELECT FROM {{s}}.work WHERE realm = r.realm AND {kind})" for kind in kinds]
+    rows = link.run(
+        f"SELECT 1 FROM (VALUES (''), (%(realm)s::text)) AS r (realm) WHERE {' OR '.join(found)} LIMIT 1",
+        {"realm": realm},
+    )
+    return bool(rows)
