@@ -1,4 +1,4 @@
-"""Claimer: claims lanes as a worker process does, with a number and a liveness lock of its own, and then hangs.
+"""Claimant: claims lanes as a worker process does, with a number and a liveness lock of its own, and then hangs.
 
     python -m soak.claimer PART PARTS
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import Event
 
 from saga.dev.child import Child
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
-from saga.worker.recorder import Attempts
+from saga.worker.recorder import Recorder
 
 from .noop_app import QUEUE, orchestrator
 
@@ -28,7 +28,7 @@ FREE = """
 """
 
 
-class Claimer(Child):
+class Claimant(Child):
     """A claimer as a child process, ready when it has claimed its part."""
 
     name = "the claimer"
@@ -48,11 +48,11 @@ class Claimer(Child):
 def claim(part: int, parts: int) -> None:
     """Claim one part of the lanes."""
     liveness = Liveness(orchestrator.database, orchestrator.settings)
-    attempts = Attempts(orchestrator.engine, liveness.worker, orchestrator.settings.inline_wait)
+    attempts = Recorder(orchestrator.engine, liveness.worker, orchestrator.settings.inline_wait)
     with orchestrator.database.link() as link:
         lanes = link.run(FREE, {"queue": QUEUE, "part": part, "parts": parts})
     for saga_id, lane in lanes:
-        Claims(attempts).claim(saga_id, lane)
+        Claimer(attempts).claim(saga_id, lane)
     print(DONE)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 
 from saga.dev import Stack
 
-from .claimer import Claimer
+from .claimer import Claimant
 from .noop_app import QUEUE, orchestrator, orphan
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def start(stack: Stack, count: int) -> None:
 def claim_and_die(stack: Stack, database: Engine, root: Path) -> tuple[int, int]:
     """Have every lane claimed, and kill those who did; returns how many lanes have how many dead owners."""
     claimers = [
-        Claimer(part, CLAIMERS, log=stack.folder / "workers" / f"claimer-{part}.log", cwd=root)
+        Claimant(part, CLAIMERS, log=stack.folder / "workers" / f"claimer-{part}.log", cwd=root)
         for part in range(CLAIMERS)
     ]
     try:

@@ -13,7 +13,7 @@ from saga.cli.output import json_option, moment, print_json, print_records, shor
 from saga.cli.shapes import entry_json, state_json
 from saga.core.events import AttemptEvent, Entry
 from saga.core.state import State, StepState
-from saga.engine.draft import Subject
+from saga.engine.draft import Instance
 
 
 @click.command("log")
@@ -58,7 +58,7 @@ def replay_command(context: Context, id: str, until: int | None, as_json: bool) 
     print_records(("seq", "at", "what", "step", "status", "changed"), list(_moments(subject, entries)))
 
 
-def _moments(subject: Subject, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+def _moments(subject: Instance, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
     before = subject.replay([])
     for entry in entries:
         after = subject.replay([entry], before)

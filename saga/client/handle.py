@@ -24,7 +24,7 @@ from saga.core.events import (
 )
 from saga.core.state import State, Status, StepState
 from saga.core.text import Unencodable, clean_text, dumps
-from saga.engine.draft import Subject
+from saga.engine.draft import Instance
 from saga.engine.engine import Engine
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.language.binding import BindingError
@@ -168,7 +168,7 @@ class Handle:
             raise TimeoutError(f"saga {self.id} is {self.status} after {timeout:g} s")
         return end
 
-    def _subject(self) -> Subject:
+    def _subject(self) -> Instance:
         with clear_errors(self._engine.database):
             return self._engine.subject(self.id)
 
@@ -279,14 +279,14 @@ def _words(text: object) -> str | None:
     return None if text is None else clean_text(text)
 
 
-def _typed(subject: Subject, state: State) -> dict[str, Any]:
+def _typed(subject: Instance, state: State) -> dict[str, Any]:
     results = state.results()
     if subject.saga is None:
         return results
     return {name: _read(subject, name, value) for name, value in results.items()}
 
 
-def _read(subject: Subject, step: str, value: Any) -> Any:
+def _read(subject: Instance, step: str, value: Any) -> Any:
     returns = _returns(subject, step)
     try:
         return None if value is None else decode(value, returns)
@@ -295,7 +295,7 @@ def _read(subject: Subject, step: str, value: Any) -> Any:
         raise BindingError(f"{place}: {problems_of(error)}") from None
 
 
-def _returns(subject: Subject, step: str) -> Any:
+def _returns(subject: Instance, step: str) -> Any:
     return subject.saga.actions[step].returns if subject.saga else Any
 
 
@@ -303,7 +303,7 @@ def _named(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _storable(subject: Subject, step: str, result: Any, limit: int) -> Any:
+def _storable(subject: Instance, step: str, result: Any, limit: int) -> Any:
     """The JSON form of a result that an operator gives."""
     try:
         stored = encode(result, _returns(subject, step))
@@ -313,13 +313,13 @@ def _storable(subject: Subject, step: str, result: Any, limit: int) -> Any:
     return stored
 
 
-def _check_fit(subject: Subject, step: str, stored: Any) -> None:
+def _check_fit(subject: Instance, step: str, stored: Any) -> None:
     try:
         decode(stored, _returns(subject, step))
     except ValidationError as error:
         raise _unfit(subject, step, problems_of(error)) from None
 
 
-def _unfit(subject: Subject, step: str, problem: str) -> InputError:
+def _unfit(subject: Instance, step: str, problem: str) -> InputError:
     returns = _named(_returns(subject, step))
     return InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}")

@@ -19,7 +19,7 @@ from saga.store.postgres.work import Changes, Dispatch
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Instance:
     """The saga that is written about.
 
     Attributes:
@@ -33,7 +33,7 @@ class Subject:
     foreign: bool = False
 
     @classmethod
-    def of(cls, saga_id: UUID, saga: Saga) -> Subject:
+    def of(cls, saga_id: UUID, saga: Saga) -> Instance:
         """A saga whose definition is at hand."""
         return cls(saga_id, saga.outline, saga)
 
@@ -60,7 +60,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Lease:
     """Who writes, when it is a worker: its number, and the token under which it owns its lane."""
 
     worker: int
@@ -78,7 +78,7 @@ class Draft:
         before: the saga's own deadline, where an action is started: after it, nothing of this is appended.
     """
 
-    subject: Subject
+    subject: Instance
     state: State
     after: State
     events: tuple[Event, ...]

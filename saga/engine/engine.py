@@ -26,7 +26,7 @@ from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Ent
 from saga.core.machine import extend, follow, replay
 from saga.core.permission import check
 from saga.core.state import State
-from saga.engine.draft import Claim, Draft, Subject, Written
+from saga.engine.draft import Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
 from saga.engine.plan import dispatches, next_inline, plan
 from saga.errors import DatabaseNotReady, SagaNotFound, first_line
@@ -83,7 +83,7 @@ class Engine:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def draft(
-        self, subject: Subject, state: State, event: Event, claim: Claim | None = None, *, keep: bool = False
+        self, subject: Instance, state: State, event: Event, claim: Lease | None = None, *, keep: bool = False
     ) -> Draft:
         """See what an event makes of a state.
 
@@ -192,7 +192,7 @@ class Engine:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def subject(self, saga_id: UUID, fingerprint: str | None = None) -> Subject:
+    def subject(self, saga_id: UUID, fingerprint: str | None = None) -> Instance:
         """A saga with the definition to read its log with: the registered one, or else the stored outline.
 
         Args:
@@ -202,16 +202,16 @@ class Engine:
             SagaNotFound: there is no such saga.
         """
         if fingerprint and (saga := self.catalog.by_fingerprint(fingerprint)):
-            return Subject.of(saga_id, saga)
+            return Instance.of(saga_id, saga)
         with self.database.link() as link:
             header = search.read_header(link, saga_id)
             if header is None:
                 raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)
             outline = saga.outline if saga else log.definition_of(link, header)
-        return Subject(saga_id, outline, saga, header.realm not in ("", self.database.realm))
+        return Instance(saga_id, outline, saga, header.realm not in ("", self.database.realm))
 
-    def read(self, subject: Subject, known: State | None = None, worker: int | None = None) -> State:
+    def read(self, subject: Instance, known: State | None = None, worker: int | None = None) -> State:
         """A saga's state now, read on from one that is known.
 
         Args:
@@ -232,7 +232,7 @@ class Engine:
         return self.take_in(subject, entries, known, worker)
 
     def take_in(
-        self, subject: Subject, entries: Sequence[Entry], known: State | None, worker: int | None = None
+        self, subject: Instance, entries: Sequence[Entry], known: State | None, worker: int | None = None
     ) -> State:
         """The state that entries amount to that come after what is known, or that are all there are and fewer than that.
 
@@ -254,7 +254,7 @@ class Engine:
         self.memory.forget(subject.id)
         return self.keep_evidence(subject, subject.replay(entries), event, worker)
 
-    def keep_evidence(self, subject: Subject, state: State, event: Event, worker: int | None) -> State:
+    def keep_evidence(self, subject: Instance, state: State, event: Event, worker: int | None) -> State:
         """Append what nothing uses, if that can be done; returns the state then.
 
         Raises:
@@ -274,7 +274,7 @@ class Engine:
             logger.warning("saga %s: the evidence could not be kept: %s", subject, first_line(error))
         return state
 
-    def _gone(self, subject: Subject, known: State) -> str:
+    def _gone(self, subject: Instance, known: State) -> str:
         lost = _in_words(self.memory.missing(subject.id, (), certain=True))
         self.memory.forget(subject.id)
         return (

@@ -12,7 +12,7 @@ from uuid import UUID
 from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.state import State
-from saga.engine.draft import Subject
+from saga.engine.draft import Instance
 from saga.engine.engine import Engine
 from saga.errors import CorruptLog
 from saga.store.postgres import log, search
@@ -108,7 +108,7 @@ class _Definitions:
         self._engine = engine
         self._known: dict[str, tuple[Outline, str | None]] = {}
 
-    def of(self, header: Header) -> tuple[Subject, str | None]:
+    def of(self, header: Header) -> tuple[Instance, str | None]:
         """A saga as it was started, and why no worker takes it on today.
 
         Raises:
@@ -119,7 +119,7 @@ class _Definitions:
                 stored = log.definition_of(link, header)
             self._known[header.fingerprint] = stored, self._objection(header, stored)
         stored, objection = self._known[header.fingerprint]
-        return Subject(header.id, stored, None), objection
+        return Instance(header.id, stored, None), objection
 
     def _objection(self, header: Header, stored: Outline) -> str | None:
         catalog = self._engine.catalog
@@ -163,7 +163,7 @@ def _rebuild(engine: Engine, definitions: _Definitions, header: Header) -> Verdi
         return Verdict(header, _without_id(error, header))
 
 
-def _put_right(engine: Engine, subject: Subject, header: Header, state: State) -> bool:
+def _put_right(engine: Engine, subject: Instance, header: Header, state: State) -> bool:
     """Write what the log says, again and again until no entry came in between, whose status this would have undone."""
     changed = _write(engine, header.id, state)
     while newer := _read(engine, header, state.seq):

@@ -1,4 +1,4 @@
-"""Run: one attempt that this process owns."""
+"""Attempt: one attempt that this process owns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime
 from uuid import UUID
 
 from saga.core.state import State, StepStatus, Track
-from saga.engine.draft import Claim, Subject
+from saga.engine.draft import Instance, Lease
 from saga.language.definition import Job, Saga
 from saga.telemetry.watch import Watch
 
 
 @dataclass(slots=True)
-class Run:
+class Attempt:
     """One attempt that this process owns.
 
     Attributes:
@@ -32,7 +32,7 @@ class Run:
     step: str
     attempt: int
     undo: bool
-    claim: Claim
+    claim: Lease
     started_at: datetime | None
     clock: float = field(default_factory=time.monotonic)
     held: float | None = None
@@ -40,9 +40,9 @@ class Run:
     watch: Watch | None = None
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> Instance:
         """The saga it belongs to."""
-        return Subject.of(self.saga_id, self.saga)
+        return Instance.of(self.saga_id, self.saga)
 
     @property
     def job(self) -> Job:

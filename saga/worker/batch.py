@@ -17,9 +17,9 @@ from uuid import UUID
 from saga.core.outcome import Interruption, Outcome
 from saga.errors import WorkerLost
 from saga.language.definition import Job, Saga
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 
-Ended = tuple[Run, Outcome]
+Ended = tuple[Attempt, Outcome]
 Place = tuple[UUID, str]
 """A saga and one of its lanes."""
 
@@ -40,7 +40,7 @@ class Stall:
         lanes: not claimed yet.
     """
 
-    run: Run
+    run: Attempt
     seconds: float
     ended: list[Ended]
     lanes: list[Place]
@@ -65,12 +65,12 @@ class Batch:
         rest: lanes that the thread is to claim after this batch.
     """
 
-    def __init__(self, runs: Iterable[Run], rest: deque[Place] | None = None) -> None:
+    def __init__(self, runs: Iterable[Attempt], rest: deque[Place] | None = None) -> None:
         self._lock = threading.Lock()
         self._waiting = deque(runs)
         self._ended: list[Ended] = []
         self._first_ended = 0.0
-        self._under_way: Run | None = None
+        self._under_way: Attempt | None = None
         self._began = 0.0
         self._rest = deque() if rest is None else rest
 
@@ -79,7 +79,7 @@ class Batch:
         """Whether a run waits for its turn."""
         return bool(self._waiting)
 
-    def next(self) -> Run | None:
+    def next(self) -> Attempt | None:
         """The run whose turn it is; it counts as under way until ``end`` or ``follow``."""
         with self._lock:
             if not self._waiting:
@@ -87,7 +87,7 @@ class Batch:
             self._under_way, self._began = self._waiting.popleft(), time.monotonic()
             return self._under_way
 
-    def end(self, run: Run, outcome: Outcome) -> None:
+    def end(self, run: Attempt, outcome: Outcome) -> None:
         """Keep how the run under way ended, to be appended."""
         with self._lock:
             self._under_way = None
@@ -95,7 +95,7 @@ class Batch:
                 self._first_ended = time.monotonic()
             self._ended.append((run, outcome))
 
-    def follow(self, runs: Iterable[Run]) -> None:
+    def follow(self, runs: Iterable[Attempt]) -> None:
         """Let the runs that follow wait for their turn; none is under way."""
         with self._lock:
             self._under_way = None

@@ -1,4 +1,4 @@
-"""Claims: how a worker takes lanes that are free and due, and settles those that were left undecided."""
+"""Claimer: how a worker takes lanes that are free and due, and settles those that were left undecided."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from saga.core.outcome import Report
 from saga.core.outline import Outline
 from saga.core.state import State, StepStatus
 from saga.crashpoints import reach
-from saga.engine.draft import Claim, Subject
+from saga.engine.draft import Instance, Lease
 from saga.engine.engine import back_off, start_of
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
 from saga.store.postgres import due, fleet, log, work
 from saga.store.postgres.work import Dispatch, Offer, Wish
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 from saga.worker.batch import Place
 from saga.worker.judgement import failure, wait_of_undecided
-from saga.worker.recorder import Attempts
+from saga.worker.recorder import Recorder
 
 logger = logging.getLogger("saga")
 
@@ -35,18 +35,18 @@ _CLAIM_TRIES = 5
 _SETTLE_TRIES = 200
 
 
-class Claims:
+class Claimer:
     """The lanes that one worker process takes.
 
     Args:
         attempts: of the same process, where those go that are started here.
     """
 
-    def __init__(self, attempts: Attempts) -> None:
+    def __init__(self, attempts: Recorder) -> None:
         self.attempts = attempts
         self._engine = attempts.engine
 
-    def claim(self, saga_id: UUID, lane: str) -> Run | None:
+    def claim(self, saga_id: UUID, lane: str) -> Attempt | None:
         """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
         try:
             return self._claim(saga_id, lane)
@@ -57,7 +57,7 @@ class Claims:
         self.attempts.park_damaged(saga_id, lane, problem)
         return None
 
-    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+    def _claim(self, saga_id: UUID, lane: str) -> Attempt | None:
         offer = None
         for tries in range(_CLAIM_TRIES):
             known = self._engine.memory.recall(saga_id)
@@ -78,7 +78,7 @@ class Claims:
             self._engine.publish([Dispatch(saga_id, lane, offer.queue, alone=True)])
         return None
 
-    def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place]]:
+    def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Attempt], list[Place]]:
         """Take lanes of one saga or of several in one statement, as far as they can simply be run.
 
         Args:
@@ -87,7 +87,7 @@ class Claims:
         Returns:
             the attempts that are started, and the lanes that are to be claimed one by one.
         """
-        runs: list[Run] = []
+        runs: list[Attempt] = []
         left: list[Place] = []
         asked = list(dict.fromkeys(places))
         for tries in range(_CLAIM_TRIES):
@@ -98,11 +98,13 @@ class Claims:
             back_off(tries)
         return runs, left + asked
 
-    def _claim_all(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Run], list[Place], list[Place]]:
+    def _claim_all(
+        self, places: Sequence[Place], sagas: Iterable[str]
+    ) -> tuple[list[Attempt], list[Place], list[Place]]:
         """One try: the attempts that are started, the lanes that another entry kept from it, and those for one by one."""
         known = {saga_id: self._engine.memory.recall(saga_id) for saga_id, _ in places}
         wishes = [_wish(saga_id, lane, known[saga_id]) for saga_id, lane in places]
-        runs: dict[Place, Run] = {}
+        runs: dict[Place, Attempt] = {}
         damaged: dict[Place, str] = {}
         try:
             with self._in_use(wishes):
@@ -131,7 +133,7 @@ class Claims:
         """Whether only another entry of its saga, which came first, kept a lane from being taken."""
         return offer.attempt is not None and self._engine.catalog.by_fingerprint(offer.fingerprint) is not None
 
-    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Run | None]:
+    def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Attempt | None]:
         wish = _wish(saga_id, lane, known)
         with self._in_use([wish]):
             offer = self._ask([wish]).get((saga_id, lane))
@@ -158,7 +160,7 @@ class Claims:
             reach("claim.after")
         return offers
 
-    def _claimed(self, wish: Wish, known: State | None, offer: Offer, states: dict[UUID, State]) -> Run:
+    def _claimed(self, wish: Wish, known: State | None, offer: Offer, states: dict[UUID, State]) -> Attempt:
         """The attempt that a claim started. Lanes of one saga that were taken together share its state."""
         saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
         assert saga is not None, "only known fingerprints are claimed"
@@ -169,15 +171,15 @@ class Claims:
         self._engine.memory.note(wish.saga_id, [own])
         state = states.get(wish.saga_id)
         if state is None:
-            state = self._engine.take_in(Subject.of(wish.saga_id, saga), entries, known, self.attempts.worker())
+            state = self._engine.take_in(Instance.of(wish.saga_id, saga), entries, known, self.attempts.worker())
             states[wish.saga_id] = state
         if not _has_open(state, started):
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
             )
         queue = self._engine.catalog.queue(saga, started.step, started.undo)
-        run = Run(saga, wish.saga_id, state, started.lane, started.step, started.attempt, started.undo,
-                  Claim(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
+        run = Attempt(saga, wish.saga_id, state, started.lane, started.step, started.attempt, started.undo,
+                  Lease(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
         self.attempts.running[wish.token] = run
         return run
 
@@ -198,14 +200,14 @@ class Claims:
             return f"no worker here knows saga {stored.name!r}"
         return f"saga {stored.name!r} is defined differently here: {stored.difference(mine.outline)}"
 
-    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Run | None:
+    def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Attempt | None:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
-        claim = Claim(self.attempts.worker(), uuid4(), offer.queue)
+        claim = Lease(self.attempts.worker(), uuid4(), offer.queue)
         state = self._engine.take_in(
-            Subject.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
+            Instance.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
         )
         self.attempts.running[claim.token] = None
-        run = Run(saga, saga_id, state, lane, "", 0, False, claim, None)
+        run = Attempt(saga, saga_id, state, lane, "", 0, False, claim, None)
         waits: dict[int, float | None] = {}
         late = False
         try:
@@ -234,7 +236,7 @@ class Claims:
                 self.attempts.running.pop(claim.token, None)
         return None
 
-    def _settling_event(self, run: Run, waits: dict[int, float | None]) -> Event | None:
+    def _settling_event(self, run: Attempt, waits: dict[int, float | None]) -> Event | None:
         command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
         if isinstance(command, KeepWatch):
             return DeadlinePassed()

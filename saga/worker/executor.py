@@ -16,9 +16,9 @@ from saga.core.outcome import Interruption
 from saga.engine.engine import Unreachable
 from saga.errors import first_line
 from saga.store.postgres import work
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 from saga.worker.batch import Batch, Place, may_share, take
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from saga.worker.lifetime import Lifetime
 from saga.worker.pace import Averages, Pace
 from saga.worker.performer import TOLD_TO_STOP, Performer
@@ -38,7 +38,7 @@ class Executor:
     def __init__(
         self,
         app: Celery,
-        claims: Claims,
+        claims: Claimer,
         settings: Settings,
         stopping: Callable[[], bool],
         averages: Averages | None = None,
@@ -93,7 +93,7 @@ class Executor:
             known = self._may_share[name] = saga is not None and may_share(saga)
         return known
 
-    def _claim(self, saga_id: UUID, lane: str) -> Run | None:
+    def _claim(self, saga_id: UUID, lane: str) -> Attempt | None:
         """Claim a lane; one that cannot be read holds up no other."""
         try:
             return self._claims.claim(saga_id, lane)
@@ -103,7 +103,7 @@ class Executor:
             logger.exception("saga %s, lane %s: it cannot be claimed", saga_id, lane)
             return None
 
-    def _share_out(self, rest: deque[Place], run: Run, patience: float) -> None:
+    def _share_out(self, rest: deque[Place], run: Attempt, patience: float) -> None:
         """Offer to other workers the lanes that would wait here for longer than so many seconds, as far as one knows."""
         attempt = self._pace.expected(run.saga.name)
         fit = 0 if attempt is None else max(0, int(patience / (attempt * len(run.saga.actions))) - 1)
@@ -150,7 +150,7 @@ class Executor:
             self._batches.discard(batch)
             self._attempts.record_all(batch.take_all(TOLD_TO_STOP), _never)
 
-    def _advance(self, run: Run, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
+    def _advance(self, run: Attempt, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
         began = time.monotonic()
         if run.held is not None:
             self._follow(run, batch, lambda: self._wake(run))
@@ -164,13 +164,13 @@ class Executor:
         finally:
             self._note(run, time.monotonic() - began)
 
-    def _note(self, run: Run, seconds: float) -> None:
+    def _note(self, run: Attempt, seconds: float) -> None:
         """Learn from an attempt; from the first one of a task in this process only where nothing is known: it is slow."""
         if run.job.task in self._warm or self._pace.expected(run.saga.name) is None:
             self._pace.note(run.saga.name, seconds)
         self._warm.add(run.job.task)
 
-    def _follow(self, run: Run, batch: Batch, advance: Callable[[], Run | None]) -> None:
+    def _follow(self, run: Attempt, batch: Batch, advance: Callable[[], Attempt | None]) -> None:
         """Take what follows on a run into its batch, or let the run go if that fails."""
         try:
             after = advance()
@@ -179,12 +179,12 @@ class Executor:
             raise
         batch.follow([after] if after is not None else [])
 
-    def _wake(self, run: Run) -> Run | None:
+    def _wake(self, run: Attempt) -> Attempt | None:
         assert run.held is not None
         time.sleep(run.held)
         return self._attempts.wake(run)
 
-    def _perform(self, run: Run, batch: Batch, carrier: Any) -> None:
+    def _perform(self, run: Attempt, batch: Batch, carrier: Any) -> None:
         try:
             outcome = self._performer.perform(run, carrier)
         except BaseException as error:

@@ -13,7 +13,7 @@ from saga.core.outcome import Failure, Interruption, Outcome, Report, Success
 from saga.core.text import ascii_only
 from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
 from saga.language.retry import LONGEST
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 from saga.worker.report import report
 
 logger = logging.getLogger("saga")
@@ -24,7 +24,7 @@ _WORDS = ("error", "traceback", "error_type", "code", "details", "result")
 """Where the events of an ending have what user code said."""
 
 
-def ending(run: Run, outcome: Outcome, wait: float | None, *, held: bool) -> Event:
+def ending(run: Attempt, outcome: Outcome, wait: float | None, *, held: bool) -> Event:
     """The event that says how an attempt ended.
 
     Args:
@@ -40,7 +40,7 @@ def ending(run: Run, outcome: Outcome, wait: float | None, *, held: bool) -> Eve
 
 
 def failure(
-    run: Run, said: Report, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
+    run: Attempt, said: Report, traceback: str | None, wait: float | None, *, effect: bool, held: bool = False
 ) -> AttemptFailed:
     """The event of a failure, to be followed by another attempt if there is a wait and the saga goes on in that way."""
     held = held and not run.state.halted
@@ -63,7 +63,7 @@ def not_stored(error: BaseException) -> Failure:
     return Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True)
 
 
-def wait_after(run: Run, outcome: Outcome) -> float | None:
+def wait_after(run: Attempt, outcome: Outcome) -> float | None:
     """Seconds between the end of an attempt and the next one; ``None`` when there is none."""
     if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
         return None
@@ -71,7 +71,7 @@ def wait_after(run: Run, outcome: Outcome) -> float | None:
     return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
 
 
-def wait_of_undecided(run: Run) -> float | None:
+def wait_of_undecided(run: Attempt) -> float | None:
     """The same for an attempt that ended without a word: by a timeout, with its worker, or because that shut down."""
     track = run.track
     if track.ended == "interrupted":
@@ -79,7 +79,7 @@ def wait_of_undecided(run: Run) -> float | None:
     return _ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
 
 
-def _ask_policy(run: Run, error: BaseException) -> float | None:
+def _ask_policy(run: Attempt, error: BaseException) -> float | None:
     track = run.track
     attempt = max(1, run.attempt - track.uncounted)
     try:
@@ -91,7 +91,7 @@ def _ask_policy(run: Run, error: BaseException) -> float | None:
     return 0.0 if wait is not None and first_loss else wait
 
 
-def _elapsed(run: Run) -> float:
+def _elapsed(run: Attempt) -> float:
     """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
     at, began = run.started_at or run.state.at, run.track.began
     since = time.monotonic() - run.clock

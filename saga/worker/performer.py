@@ -32,8 +32,8 @@ from saga.telemetry.monitor import REDACTED, Monitor
 from saga.telemetry.sentry import held_back
 from saga.telemetry.trace import headers, restored
 from saga.telemetry.watch import Watch
-from saga.worker.attempt import Run
-from saga.worker.recorder import Attempts
+from saga.worker.attempt import Attempt
+from saga.worker.recorder import Recorder
 from saga.worker.report import describe
 from saga.worker.step_task import prepare
 
@@ -52,7 +52,7 @@ class Performer:
         stopping: whether the worker is shutting down.
     """
 
-    def __init__(self, app: Celery, attempts: Attempts, max_payload: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, app: Celery, attempts: Recorder, max_payload: int, stopping: Callable[[], bool]) -> None:
         self._app = app
         self._attempts = attempts
         self._database = attempts.engine.database
@@ -60,7 +60,7 @@ class Performer:
         self._stopping = stopping
         self._monitor = Monitor(app)
 
-    def perform(self, run: Run, carrier: Any) -> Outcome:
+    def perform(self, run: Attempt, carrier: Any) -> Outcome:
         """Make an attempt of a plain step; what came of it is not recorded yet.
 
         Args:
@@ -76,7 +76,7 @@ class Performer:
             return Failure(StepError(f"the step ended its process: {describe(error)}"), traceback=_traceback(error))
         return Interruption(f"{type(error).__name__}: {TOLD_TO_STOP}")
 
-    def _attempt(self, run: Run, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
+    def _attempt(self, run: Attempt, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
         """Make the attempt in the trace of whoever started the saga; its failure is told to Sentry once it is final."""
         attempt = _current(run, connection)
         with restored(run.state.trace), held_back(attempt) as report:
@@ -86,7 +86,7 @@ class Performer:
             run.watch.error = outcome.error
         return outcome
 
-    def _bind_and_trace(self, run: Run, attempt: Current, carrier: Any) -> Outcome:
+    def _bind_and_trace(self, run: Attempt, attempt: Current, carrier: Any) -> Outcome:
         try:
             task = prepare(self._app.tasks[run.job.task])
             reserved = _reserved(run, attempt.connection)
@@ -106,7 +106,7 @@ class Performer:
             session.flush()
         return outcome
 
-    def _trace(self, run: Run, task: Task, kwargs: dict[str, Any], carrier: Any, attempt: Current) -> Outcome:
+    def _trace(self, run: Attempt, task: Task, kwargs: dict[str, Any], carrier: Any, attempt: Current) -> Outcome:
         """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
         number = uuid4()
         task_id, carrier_id = str(number), getattr(carrier, "id", None)
@@ -141,7 +141,7 @@ class Performer:
             run.watch.refused = isinstance(outcome, Failure) and _is_refusal(outcome.error, question)
         return outcome
 
-    def _returned(self, run: Run, value: Any) -> Outcome:
+    def _returned(self, run: Attempt, value: Any) -> Outcome:
         try:
             return Success(result_json(value, run.job.returns, self._max_payload, as_declared=not run.undo))
         except Exception as error:
@@ -154,7 +154,9 @@ class Performer:
 
     # --- transactional steps ------------------------------------------------------------------------------------------
 
-    def perform_within(self, run: Run, carrier: Any, may_continue: Callable[[], bool], *, hold: bool) -> Run | None:
+    def perform_within(
+        self, run: Attempt, carrier: Any, may_continue: Callable[[], bool], *, hold: bool
+    ) -> Attempt | None:
         """Run a transactional step: what it writes and the log's entry are one transaction."""
         draft = written = None
         within = StepTransaction(self._database, run.job.timeout)
@@ -198,7 +200,7 @@ class Performer:
             within.committed()
         return written
 
-    def _end_broken_off(self, run: Run, draft: Any, error: BaseException) -> None:
+    def _end_broken_off(self, run: Attempt, draft: Any, error: BaseException) -> None:
         written = self._attempts.find(draft) if draft is not None else None
         if written is not None:
             following = self._attempts.go_on(run, draft, written)
@@ -220,13 +222,13 @@ def _ended_itself(outcome: Outcome) -> Failure:
     return Failure(TransactionEnded(), final=True)
 
 
-def _current(run: Run, connection: sqlalchemy.Connection | None) -> Current:
+def _current(run: Attempt, connection: sqlalchemy.Connection | None) -> Current:
     own = action_key(run.saga_id, run.step)
     key = undo_key(run.saga_id, run.step) if run.undo else own
     return Current(run.saga_id, run.saga.name, run.step, run.attempt, key, own, run.undo, connection)
 
 
-def _reserved(run: Run, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
+def _reserved(run: Attempt, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
     own = action_key(run.saga_id, run.step)
     values: dict[str, Any] = {
         "idempotency_key": undo_key(run.saga_id, run.step) if run.undo else own,

@@ -18,13 +18,13 @@ from saga.engine.engine import Engine, Unreachable
 from saga.relay import Relay
 from saga.store.postgres import due, work
 from saga.telemetry.thread import start_thread
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
 from saga.worker.lifetime import Lifetime
 from saga.worker.liveness import Liveness
 from saga.worker.membership import Membership
 from saga.worker.pace import Averages
-from saga.worker.recorder import Attempts
+from saga.worker.recorder import Recorder
 
 logger = logging.getLogger("saga")
 
@@ -72,8 +72,8 @@ class Worker:
         self._kills_itself = kills_itself
         self._publish = publish
         self._liveness = Liveness(engine.database, settings)
-        self.attempts = Attempts(engine, self._liveness.worker, settings.inline_wait, settings.redact)
-        self.executor = Executor(app, Claims(self.attempts), settings, shutdown, averages, lifetime)
+        self.attempts = Recorder(engine, self._liveness.worker, settings.inline_wait, settings.redact)
+        self.executor = Executor(app, Claimer(self.attempts), settings, shutdown, averages, lifetime)
         self._membership = Membership(
             app, engine.database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node
         )

@@ -1,4 +1,4 @@
-"""Attempts: how a worker records the ends of its attempts, goes on with what follows, and lets go."""
+"""Recorder: how a worker records the ends of its attempts, goes on with what follows, and lets go."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from saga.engine.engine import Engine, Unreachable, back_off
 from saga.errors import SagaNotFound, first_line
 from saga.store.postgres import due, work
 from saga.store.postgres.database import Link
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 from saga.worker.batch import Ended
 from saga.worker.judgement import ending, in_ascii, not_stored, wait_after
 from saga.worker.redaction import Redact, redacted
@@ -41,7 +41,7 @@ _REFUSED = (*_DATA_REFUSED, psycopg.IntegrityError)
 T = TypeVar("T")
 
 
-class Attempts:
+class Recorder:
     """The attempts of one worker process.
 
     Args:
@@ -57,12 +57,14 @@ class Attempts:
         self, engine: Engine, worker: Callable[[], int], inline_wait: float, redact: Redact | None = None
     ) -> None:
         self.engine = engine
-        self.running: dict[UUID, Run | None] = {}
+        self.running: dict[UUID, Attempt | None] = {}
         self.worker = worker
         self.inline_wait = inline_wait
         self._redact = redact
 
-    def record(self, run: Run, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True) -> Run | None:
+    def record(
+        self, run: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True
+    ) -> Attempt | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
 
         It is tried until the log has it: while the database is away, this waits. An exception that comes from outside
@@ -111,7 +113,7 @@ class Attempts:
 
     def record_all(
         self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False, tries: int = 0
-    ) -> list[Run]:
+    ) -> list[Attempt]:
         """Append how several attempts ended, in one statement where that can be.
 
         What this does not append, because another entry came first or because the statement failed, is recorded by
@@ -119,7 +121,7 @@ class Attempts:
         """
         shares = self._shares(ended, may_continue)
         written, interrupt = self._write_together([draft for draft, _ in shares])
-        following: list[Run] = []
+        following: list[Attempt] = []
         for draft, members in shares:
             may = may_continue if interrupt is None else _never
             try:
@@ -138,7 +140,7 @@ class Attempts:
         self._raise(interrupt, following)
         return following
 
-    def _raise(self, interrupt: BaseException | None, following: Sequence[Run]) -> None:
+    def _raise(self, interrupt: BaseException | None, following: Sequence[Attempt]) -> None:
         """Raise what came from outside meanwhile, if anything did; what follows is not begun then."""
         if interrupt is not None:
             for run in following:
@@ -148,7 +150,7 @@ class Attempts:
     def _record_each(
         self, members: Sequence[Ended], draft: Draft | None, written: Mapping[UUID, Written], may: Callable[[], bool],
         *, hold: bool,
-    ) -> Iterator[Run]:  # fmt: skip
+    ) -> Iterator[Attempt]:  # fmt: skip
         """Record attempts one by one, from what is known of their sagas by now."""
         for run, outcome in members:
             if done := written.get(run.saga_id):
@@ -199,7 +201,7 @@ class Attempts:
         if draft is not None:
             yield draft, sharing
 
-    def _go_on_together(self, runs: Sequence[Run], draft: Draft, written: Written) -> list[Run]:
+    def _go_on_together(self, runs: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
         """Turn attempts whose end is committed into those that follow; of several, none does."""
         first, *others = runs
         for run in others:
@@ -229,7 +231,7 @@ class Attempts:
         found = zip(drafts, written, strict=True)
         return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
 
-    def record_within(self, run: Run, outcome: Outcome, link: Link, *, keep: bool) -> tuple[Draft, Written] | None:
+    def record_within(self, run: Attempt, outcome: Outcome, link: Link, *, keep: bool) -> tuple[Draft, Written] | None:
         """Append how a transactional attempt ended inside its own transaction; ``None`` when it had been declared over.
 
         Nothing is published: the caller commits, then calls ``go_on``.
@@ -247,7 +249,7 @@ class Attempts:
             keep = keep and not draft.is_too_late(run.state)
         return None
 
-    def wake(self, run: Run) -> Run | None:
+    def wake(self, run: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
         start = AttemptStarted(run.lane, run.step, run.attempt, run.undo, run.job.timeout)
         late = False
@@ -272,16 +274,16 @@ class Attempts:
         self.forget(run)
         return None
 
-    def forget(self, run: Run) -> None:
+    def forget(self, run: Attempt) -> None:
         """Let go of an attempt: nothing in this process runs it any more."""
         self.running.pop(run.claim.token, None)
         self.engine.memory.remember(run.saga_id, run.state)
 
-    def abandon(self, run: Run) -> None:
+    def abandon(self, run: Attempt) -> None:
         """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
         self.running.pop(run.claim.token, None)
 
-    def _give_up(self, run: Run, error: BaseException) -> None:
+    def _give_up(self, run: Attempt, error: BaseException) -> None:
         """Let go of an attempt whose end the log does not take, however it is put."""
         self.abandon(run)
         problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
@@ -312,7 +314,7 @@ class Attempts:
         """Whether a draft of which nobody knows was committed after all; insists on an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
-    def _read_on(self, run: Run) -> State:
+    def _read_on(self, run: Attempt) -> State:
         """What has come before; of a saga that is gone, nothing, which no attempt can go on from."""
         try:
             return self._insist(lambda: self.engine.read(run.subject, run.state, self.worker()))
@@ -330,7 +332,7 @@ class Attempts:
         raise AssertionError("unreachable")
 
     def _draft(
-        self, run: Run, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False,
+        self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False,
         state: State | None = None,
     ) -> Draft:  # fmt: skip
         keep = keep and not isinstance(outcome, Interruption)
@@ -340,7 +342,7 @@ class Attempts:
             event = in_ascii(event)
         return self.engine.draft(run.subject, state or run.state, event, run.claim, keep=keep)
 
-    def _keep_evidence(self, run: Run, outcome: Outcome) -> None:
+    def _keep_evidence(self, run: Attempt, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""
         word = type(outcome).__name__.lower()
         said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
@@ -355,7 +357,7 @@ class Attempts:
         except _DATA_REFUSED:
             run.state = self.engine.keep_evidence(run.subject, run.state, in_ascii(event), self.worker())
 
-    def go_on(self, run: Run, draft: Draft, written: Written) -> Run | None:
+    def go_on(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
         """Turn an attempt whose end is committed into the one that follows."""
         run.state = written.state
         self.engine.follow_up(draft, written)
@@ -367,10 +369,10 @@ class Attempts:
             self.running[run.claim.token] = following
         return following
 
-    def _following(self, run: Run, draft: Draft, written: Written) -> Run | None:
+    def _following(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
         event = draft.events[-1]
         if isinstance(event, AttemptStarted):
-            return Run(run.saga, run.saga_id, run.state, event.lane, event.step, event.attempt, event.undo, run.claim,
+            return Attempt(run.saga, run.saga_id, run.state, event.lane, event.step, event.attempt, event.undo, run.claim,
                        written.at)  # fmt: skip
         if isinstance(event, AttemptFailed) and event.held and run.track.held:
             return replace(run, attempt=run.attempt + 1, started_at=None, held=event.wait)
@@ -382,7 +384,7 @@ def _reach(drafts: Sequence[Draft], place: str) -> None:
         reach(f"{path}.{place}")
 
 
-def _tell(run: Run, draft: Draft) -> None:
+def _tell(run: Attempt, draft: Draft) -> None:
     """Tell those who watch an attempt how it ended, as the log has it."""
     if run.watch is None:
         return

@@ -16,9 +16,9 @@ from saga import Orchestrator, Parallel, Saga, Step
 from saga.client.handle import Handle
 from saga.core.outcome import Success
 from saga.engine.engine import Engine
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 
 app = Celery("integration", broker="memory://")
 
@@ -64,20 +64,20 @@ class Bench:
     def engine(self) -> Engine:
         return self.orchestrator.engine
 
-    def worker(self, number: int = 1) -> Attempts:
+    def worker(self, number: int = 1) -> Recorder:
         """A worker of that number, with an engine of its own as another process would have."""
         engine = Engine(self.orchestrator.database, self.engine.catalog, self.published.extend)
-        return Attempts(engine, lambda: number, inline_wait=1.0)
+        return Recorder(engine, lambda: number, inline_wait=1.0)
 
     def start(self, saga: Saga = SEQUENCE, **options: Any) -> Handle:
         return self.orchestrator.start(saga, {}, **options)
 
-    def claimed(self, handle: Handle, lane: str = "main", worker: Attempts | None = None) -> Run:
-        run = Claims(worker or self.worker()).claim(handle.id, lane)
+    def claimed(self, handle: Handle, lane: str = "main", worker: Recorder | None = None) -> Attempt:
+        run = Claimer(worker or self.worker()).claim(handle.id, lane)
         assert run is not None
         return run
 
-    def finish(self, worker: Attempts, run: Run | None) -> None:
+    def finish(self, worker: Recorder, run: Attempt | None) -> None:
         """Let every attempt that follows succeed."""
         while run is not None:
             run = worker.record(run, Success(run.step), always)

@@ -10,7 +10,7 @@ import pytest
 from saga import NotAllowed, SagaAbandoned, Status, saga_abandoned, schema
 from saga.core.outcome import Success
 from saga.store.postgres.database import Link
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench, always
 
 BEFORE = "0004"
@@ -27,7 +27,7 @@ def test_a_step_that_runs_while_its_saga_is_abandoned_brings_evidence_only(bench
     saga_abandoned.disconnect(dispatch_uid="test", sender="sequence")
 
     assert worker.record(run, Success("too late"), always) is None
-    assert Claims(worker).claim(handle.id, "main") is None
+    assert Claimer(worker).claim(handle.id, "main") is None
 
     assert handle.status == Status.ABANDONED
     assert [entry.kind for entry in handle.log()[-2:]] == ["abandoned", "late_result"]

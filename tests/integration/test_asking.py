@@ -12,7 +12,7 @@ from saga import NotAllowed, Orchestrator, Parallel, Saga, SagaStuck
 from saga.client.handle import Handle
 from saga.core.outcome import Failure, Success
 from saga.language.retry import Retry
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench, always, never, open_bench, step
 
 ONCE = {"retry": Retry.none()}
@@ -38,7 +38,7 @@ def finish(shop: Bench, handle: Handle) -> None:
     for _ in range(10):
         for lane in lanes(shop, handle):
             worker = shop.worker()
-            shop.finish(worker, Claims(worker).claim(handle.id, lane))
+            shop.finish(worker, Claimer(worker).claim(handle.id, lane))
 
 
 def in_doubt(shop: Bench) -> Handle:

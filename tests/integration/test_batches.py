@@ -20,8 +20,8 @@ from saga.store.postgres.database import Link
 from saga.store.postgres.log import Addition
 from saga.store.postgres.work import Dispatch
 from saga.telemetry.watch import Watch
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
@@ -30,11 +30,11 @@ NAMES = [SEQUENCE.name, FORKED.name]
 
 
 @pytest.fixture
-def claims(bench: Bench) -> Claims:
-    return Claims(bench.worker())
+def claims(bench: Bench) -> Claimer:
+    return Claimer(bench.worker())
 
 
-def together(claims: Claims, handles: Sequence[Handle]) -> list[Run]:
+def together(claims: Claimer, handles: Sequence[Handle]) -> list[Attempt]:
     runs, left = claims.claim_together([(handle.id, "main") for handle in handles], NAMES)
     assert left == []
     return runs
@@ -59,7 +59,7 @@ def kinds(handle: Handle) -> list[str]:
 
 
 def test_many_sagas_take_one_statement_to_claim_and_one_for_each_of_their_steps(
-    bench: Bench, claims: Claims, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, claims: Claimer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 16)
     steps = len(SEQUENCE.actions)
@@ -76,7 +76,7 @@ def test_many_sagas_take_one_statement_to_claim_and_one_for_each_of_their_steps(
     assert bench.sql("SELECT * FROM saga.work") == []
 
 
-def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claims) -> None:
+def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claimer) -> None:
     ready, undecided, unknown, taken, later = (bench.start() for _ in range(5))
     bench.claimed(undecided, worker=bench.worker(2))
     bench.sql("UPDATE saga.work SET worker = NULL, token = NULL, attempt = NULL WHERE saga_id = %s", undecided.id)
@@ -91,7 +91,7 @@ def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claims) -> None
     assert list(claims.attempts.running.values()) == runs
 
 
-def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Bench, claims: Claims) -> None:
+def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     handles[1].cancel("no")
@@ -104,7 +104,7 @@ def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Be
 
 
 @pytest.mark.parametrize("lose", [lost_reply, lost_request])
-def test_an_append_of_which_nobody_knows_is_found_or_done_again(bench: Bench, claims: Claims, lose: object) -> None:
+def test_an_append_of_which_nobody_knows_is_found_or_done_again(bench: Bench, claims: Claimer, lose: object) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lose():  # type: ignore[operator]
@@ -114,7 +114,7 @@ def test_an_append_of_which_nobody_knows_is_found_or_done_again(bench: Bench, cl
         assert kinds(handle) == ["saga_started", "step_started", "step_succeeded", "step_started"]
 
 
-def test_a_result_that_postgres_refuses_harms_its_own_saga_only(bench: Bench, claims: Claims) -> None:
+def test_a_result_that_postgres_refuses_harms_its_own_saga_only(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     bench.sql(
@@ -133,7 +133,7 @@ def test_a_result_that_postgres_refuses_harms_its_own_saga_only(bench: Bench, cl
     }
 
 
-def test_an_exception_from_outside_is_raised_once_all_is_recorded(bench: Bench, claims: Claims) -> None:
+def test_an_exception_from_outside_is_raised_once_all_is_recorded(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lost_reply(SystemExit(1)), pytest.raises(SystemExit):
@@ -143,7 +143,7 @@ def test_an_exception_from_outside_is_raised_once_all_is_recorded(bench: Bench, 
     assert claims.attempts.running == {}
 
 
-def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claims) -> None:
+def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 4)
     runs = together(claims, handles)
     outcomes = [
@@ -163,7 +163,7 @@ def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claims) -> Non
     assert all(run.held is None for run in following)
 
 
-def test_a_damaged_log_is_put_aside_and_harms_no_other_of_its_batch(bench: Bench, claims: Claims) -> None:
+def test_a_damaged_log_is_put_aside_and_harms_no_other_of_its_batch(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     bench.sql(
         "UPDATE saga.log SET kind = 'saga_started', data = '{\"delay\": \"x\"}' WHERE saga_id = %s", handles[1].id
@@ -175,7 +175,7 @@ def test_a_damaged_log_is_put_aside_and_harms_no_other_of_its_batch(bench: Bench
     assert "damaged" in problem
 
 
-def test_one_lane_that_takes_no_entry_leaves_all_to_be_claimed_one_by_one(bench: Bench, claims: Claims) -> None:
+def test_one_lane_that_takes_no_entry_leaves_all_to_be_claimed_one_by_one(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 2)
     bench.sql(f"ALTER TABLE saga.log ADD CONSTRAINT refusal CHECK (saga_id <> '{handles[0].id}' OR seq < 2)")
     places = [(handle.id, "main") for handle in handles]
@@ -187,7 +187,7 @@ def test_one_lane_that_takes_no_entry_leaves_all_to_be_claimed_one_by_one(bench:
 def test_two_workers_that_claim_the_same_lanes_share_them_out(bench: Bench) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 50)
     places = [(handle.id, "main") for handle in handles]
-    workers = [Claims(bench.worker(number)) for number in range(1, 5)]
+    workers = [Claimer(bench.worker(number)) for number in range(1, 5)]
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda claims: claims.claim_together(places[::1], NAMES), workers))
     claimed = [run.saga_id for runs, _ in found for run in runs]
@@ -210,7 +210,7 @@ def test_two_batches_of_the_same_sagas_wait_for_each_other_in_one_order(bench: B
     assert deadlocks(bench) == 0
 
 
-def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims: Claims) -> None:
+def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims: Claimer) -> None:
     waiting, taken = bench.start(priority=7), bench.start()
     bench.sql("UPDATE saga.work SET queue = 'slow' WHERE saga_id = %s", waiting.id)
     bench.claimed(taken)
@@ -220,7 +220,7 @@ def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims:
     assert bench.published == [Dispatch(waiting.id, "main", "slow", 7, alone=True)]
 
 
-def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: Bench, claims: Claims) -> None:
+def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: Bench, claims: Claimer) -> None:
     handle = bench.start(FORKED)
     claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
     runs = [bench.claimed(handle, lane, claims.attempts) for lane in ("main/b", "main/c")]

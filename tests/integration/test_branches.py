@@ -14,9 +14,9 @@ from saga.core.outcome import Failure, Interruption, Success
 from saga.errors import Abort
 from saga.store.postgres import due
 from saga.store.postgres.database import Link
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import ASKED, Bench, always, never, step
 from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
@@ -32,17 +32,17 @@ def places(handle: Handle, names: Sequence[str] = NAMES) -> list[tuple[UUID, str
     return [(handle.id, f"main/{name}") for name in names]
 
 
-def together(bench: Bench, saga: Saga = WIDE, worker: Attempts | None = None) -> tuple[Handle, Attempts, list[Run]]:
+def together(bench: Bench, saga: Saga = WIDE, worker: Recorder | None = None) -> tuple[Handle, Recorder, list[Attempt]]:
     """A saga all of whose branches were claimed in one go."""
     bench.orchestrator.register(saga)
     handle, worker = bench.start(saga), worker or bench.worker()
     lanes = [lane for lane in saga.outline.lanes if lane != "main"]
-    runs, left = Claims(worker).claim_together([(handle.id, lane) for lane in lanes], [saga.name])
+    runs, left = Claimer(worker).claim_together([(handle.id, lane) for lane in lanes], [saga.name])
     assert (len(runs), left) == (len(lanes), [])
     return handle, worker, runs
 
 
-def succeeded(runs: Sequence[Run]) -> list[tuple[Run, Success]]:
+def succeeded(runs: Sequence[Attempt]) -> list[tuple[Attempt, Success]]:
     return [(run, Success(run.step)) for run in runs]
 
 
@@ -56,7 +56,7 @@ def test_branches_take_one_statement_to_claim_and_one_to_end(bench: Bench, monke
     told: list[str] = []
     step_succeeded.connect(lambda step, **_: told.append(step), weak=False, sender="wide", dispatch_uid="branches")
     with counted_statements(monkeypatch) as statements:
-        runs, _ = Claims(worker).claim_together(places(handle), ["wide"])
+        runs, _ = Claimer(worker).claim_together(places(handle), ["wide"])
         following = worker.record_all(succeeded(runs[:-1]), always)
         assert len(statements) == 2
         assert following == []
@@ -106,7 +106,7 @@ def test_an_entry_that_comes_before_the_claim_keeps_every_branch_from_starting(b
     """The lanes that a pause or a cancel forbids must not start behind it, and the second row of a statement no less."""
     bench.orchestrator.register(WIDE)
     handle, worker = bench.start(WIDE), bench.worker()
-    claims = Claims(worker)
+    claims = Claimer(worker)
     with bench.connect() as other, ThreadPoolExecutor() as pool:
         engine = worker.engine
         subject = engine.subject(handle.id)
@@ -137,9 +137,9 @@ def test_branches_that_are_given_back_take_one_statement(bench: Bench, monkeypat
     assert len(statements) == 1
     assert kinds(handle)[-NUMBER:] == ["step_succeeded", *["attempt_interrupted"] * (NUMBER - 1)]
     assert bench.sql("SELECT count(*), count(sent) FROM saga.work WHERE worker IS NULL") == [(NUMBER - 1, NUMBER - 1)]
-    finished = [Claims(worker).claim(handle.id, lane) for lane in (f"main/{name}" for name in NAMES[1:])]
+    finished = [Claimer(worker).claim(handle.id, lane) for lane in (f"main/{name}" for name in NAMES[1:])]
     worker.record_all([(run, Success(2)) for run in finished if run], never)
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPLETED
 
 
@@ -161,10 +161,10 @@ def test_branches_that_end_in_every_way_are_each_recorded(bench: Bench) -> None:
     assert state.reason == "s1: no"
     bench.sql("UPDATE saga.work SET due_at = now()")
     while lanes := bench.sql("SELECT lane FROM saga.work WHERE worker IS NULL"):
-        taken, left = Claims(worker).claim_together([(handle.id, lane) for (lane,) in lanes], ["wide"])
+        taken, left = Claimer(worker).claim_together([(handle.id, lane) for (lane,) in lanes], ["wide"])
         worker.record_all(succeeded(taken), never)
         for place in left:
-            bench.finish(worker, Claims(worker).claim(*place))
+            bench.finish(worker, Claimer(worker).claim(*place))
     assert handle.status == Status.COMPENSATED
     owed = {name: step.undo is not None for name, step in handle.steps().items()}
     assert owed == {name: name not in ("s1", "z") for name in [*NAMES, "z"]}
@@ -177,7 +177,7 @@ def test_an_append_of_branches_of_which_nobody_knows_is_found_or_done_again(benc
         worker.record_all(succeeded(runs[:4]), always)
     assert kinds(handle).count("step_succeeded") == 4
     worker.record_all(succeeded(runs[4:]), never)
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPLETED
 
 
@@ -198,7 +198,7 @@ def test_workers_that_share_the_branches_of_many_sagas_never_deadlock_and_comple
 
     def work_off(number: int) -> None:
         worker = bench.worker(number)
-        claims = Claims(worker)
+        claims = Claimer(worker)
         for handle in handles if number % 2 else handles[::-1]:
             for half in (NAMES[: NUMBER // 2], NAMES[NUMBER // 2 :]):
                 runs, left = claims.claim_together(places(handle, half), ["only"])

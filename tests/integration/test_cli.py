@@ -32,8 +32,8 @@ from saga.language import graph
 from saga.ops import audit, doctor
 from saga.ops.doctor.finding import Level
 from saga.ops.doctor.server import SERVER_CHECKS, Server
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.conftest import make_database
 
 BIN = Path(sys.executable).parent
@@ -127,9 +127,9 @@ def _start(orchestrator: Orchestrator, *outcomes: Outcome, saga: str = "order", 
 
 
 def _go_on(orchestrator: Orchestrator, handle: Handle, *outcomes: Outcome) -> None:
-    attempts = Attempts(orchestrator.engine, worker=lambda: 1, inline_wait=1.0)
+    attempts = Recorder(orchestrator.engine, worker=lambda: 1, inline_wait=1.0)
     for outcome in outcomes:
-        run = Claims(attempts).claim(handle.id, "main")
+        run = Claimer(attempts).claim(handle.id, "main")
         assert run is not None
         attempts.record(run, outcome, lambda: False)
 

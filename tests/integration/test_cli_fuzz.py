@@ -19,8 +19,8 @@ from saga.cli.context import Context
 from saga.core.outcome import Failure, Outcome, Success
 from saga.core.state import Status
 from saga.dev import Stack
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.conftest import make_database
 from tests.integration.conftest import SAGAS, act, never, undo
 
@@ -43,7 +43,7 @@ class Shop:
             self.app.task(task.run, name=task.name, shared=False)
         self.orchestrator = Orchestrator(self.app, sagas=SAGAS, database_url=url)
         self.orchestrator.engine.publish = lambda _: None
-        self.attempts = Attempts(self.orchestrator.engine, lambda: 1, inline_wait=0)
+        self.attempts = Recorder(self.orchestrator.engine, lambda: 1, inline_wait=0)
         self.ids = [str(self.orchestrator.start("sequence", {}, key=key, tags={"a": "b"}).id) for key in "abc"]
         self.go_on(self.ids[0], [Success(1)] * 4)
         self.go_on(self.ids[1], [Failure(RuntimeError("no"), final=True)])
@@ -51,7 +51,7 @@ class Shop:
     def go_on(self, saga_id: str, outcomes: Sequence[Outcome]) -> None:
         """Let attempts of a saga end like this."""
         for outcome in outcomes:
-            run = Claims(self.attempts).claim(UUID(saga_id), "main")
+            run = Claimer(self.attempts).claim(UUID(saga_id), "main")
             assert run is not None
             self.attempts.record(run, outcome, never)
 

@@ -13,7 +13,7 @@ from saga.engine.engine import Unreachable
 from saga.errors import DatabaseNotReady, DefinitionError, KeyConflict, SagaStuck, UnknownSaga
 from saga.language.retry import Retry
 from saga.store.postgres.database import complaint
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.conftest import shown
 
 from .conftest import SEQUENCE, Bench, act, always, step
@@ -129,7 +129,7 @@ def test_any_other_stuck_saga_is_retried_or_skipped() -> None:
 
 
 def test_a_read_only_database_is_said_to_be_read_only(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    handle, worker = bench.start(), Claims(bench.worker())
+    handle, worker = bench.start(), Claimer(bench.worker())
     make_read_only(bench)
 
     for ask in (bench.start, handle.cancel, handle.pause, lambda: bench.orchestrator.start_many(SEQUENCE, [{}, {}])):

@@ -13,8 +13,8 @@ from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.core.outcome import Success
 from saga.errors import CorruptLog, SagaError
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import FORKED, Bench, act, never, step, undo
 
 DAMAGES = {
@@ -93,8 +93,8 @@ def test_a_worker_parks_it_and_goes_on_with_the_rest(bench: Bench, damage: str, 
     healthy = bench.start()
     worker = bench.worker(2)
 
-    assert Claims(worker).claim(handle.id, "main/b") is None
-    bench.finish(worker, Claims(worker).claim(healthy.id, "main"))
+    assert Claimer(worker).claim(handle.id, "main/b") is None
+    bench.finish(worker, Claimer(worker).claim(healthy.id, "main"))
 
     lanes = dict(bench.sql("SELECT lane, problem FROM saga.work WHERE saga_id = %s", handle.id))
     assert (text if bench.sql("SELECT seq FROM saga.log WHERE saga_id = %s", handle.id) else "takes no entry") in lanes[
@@ -119,7 +119,7 @@ def test_a_damaged_row_of_work_runs_no_step_that_the_log_has_no_room_for(bench: 
     bench.sql(damage)
     worker = bench.worker(2)
 
-    assert Claims(worker).claim(handle.id, "main/b") is None
+    assert Claimer(worker).claim(handle.id, "main/b") is None
 
     assert worker.running == {}
     assert bench.sql("SELECT * FROM saga.work WHERE worker IS NOT NULL") == []
@@ -165,7 +165,7 @@ def test_a_worker_parks_a_saga_whose_definition_is_damaged(bench: Bench) -> None
     handle = other.start(known, {})
     bench.sql("UPDATE saga.definition SET doc = '{}'")
 
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
 
     [(problem,)] = bench.sql("SELECT problem FROM saga.work")
     assert "is damaged" in problem
@@ -180,8 +180,8 @@ def test_a_stored_result_of_another_type_is_an_error_of_ours_that_does_not_show_
 
     orchestrator = Orchestrator(app, sagas=[Saga("typed", Step(count, compensate=None))], database_url=database_url)
     handle = orchestrator.start("typed", {})
-    worker = Attempts(orchestrator.engine, lambda: 1, inline_wait=1.0)
-    run = Claims(worker).claim(handle.id, "main")
+    worker = Recorder(orchestrator.engine, lambda: 1, inline_wait=1.0)
+    run = Claimer(worker).claim(handle.id, "main")
     assert run is not None
     worker.record(run, Success("4111-1111"), never)
 

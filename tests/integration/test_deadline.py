@@ -9,9 +9,9 @@ from saga import Handle, Retry, Saga, Status, Step
 from saga.core.outcome import Failure, Outcome, Success
 from saga.core.outline import DEADLINE
 from saga.store.postgres import due
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never, step
 from tests.integration.test_log import statements
 
@@ -26,11 +26,11 @@ def pass_deadline(bench: Bench, handle: Handle) -> None:
     bench.until(lambda: bench.sql(question, SOON, handle.id)[0][0], "the deadline")
 
 
-def begin(bench: Bench, saga: Saga = SEQUENCE, outcomes: Sequence[Outcome] = ()) -> tuple[Handle, Attempts, Run]:
+def begin(bench: Bench, saga: Saga = SEQUENCE, outcomes: Sequence[Outcome] = ()) -> tuple[Handle, Recorder, Attempt]:
     """A saga with a deadline that is soon, some of its attempts made, the next one under way."""
     bench.orchestrator.register(saga)
     handle, worker = bench.start(saga, deadline=SOON), bench.worker()
-    run: Run | None = bench.claimed(handle, worker=worker)
+    run: Attempt | None = bench.claimed(handle, worker=worker)
     for outcome in outcomes:
         assert run is not None
         run = worker.record(run, outcome, always)
@@ -55,7 +55,7 @@ def test_a_step_that_ends_after_the_deadline_is_followed_by_none(bench: Bench) -
 
     assert worker.record(run, Success(1), always) is None
     assert kinds(handle, 1) == ["step_succeeded"]
-    undo = Claims(worker).claim(handle.id, "main")
+    undo = Claimer(worker).claim(handle.id, "main")
 
     assert undo is not None
     assert (undo.step, undo.undo) == ("a", True)
@@ -79,7 +79,7 @@ def test_steps_of_many_sagas_that_end_together_are_each_judged_by_their_own_dead
 def test_a_claim_after_the_deadline_starts_nothing_and_turns_back(bench: Bench) -> None:
     handle, worker = bench.start(deadline=SOON), bench.worker()
     pass_deadline(bench, handle)
-    assert Claims(worker).claim(handle.id, "main") is None
+    assert Claimer(worker).claim(handle.id, "main") is None
     assert [entry.kind for entry in handle.log()] == ["saga_started", "deadline_passed"]
     assert handle.status == Status.COMPENSATED
     assert bench.sql("SELECT * FROM saga.work") == []
@@ -88,7 +88,7 @@ def test_a_claim_after_the_deadline_starts_nothing_and_turns_back(bench: Bench) 
 def test_lanes_of_different_sagas_that_are_claimed_together_leave_out_the_late_one(bench: Bench) -> None:
     late, early = bench.start(deadline=SOON), bench.start(deadline=60)
     pass_deadline(bench, late)
-    claims = Claims(bench.worker())
+    claims = Claimer(bench.worker())
     runs, left = claims.claim_together([(late.id, "main"), (early.id, "main")], ["sequence"])
     assert ([run.saga_id for run in runs], left) == ([early.id], [(late.id, "main")])
 
@@ -99,7 +99,7 @@ def test_a_deadline_whose_own_lane_is_parked_is_kept_all_the_same(bench: Bench) 
         "UPDATE saga.work SET problem = 'nobody knows it', due_at = now() + interval '5 min' WHERE lane = %s", DEADLINE
     )
     pass_deadline(bench, handle)
-    assert Claims(worker).claim(handle.id, "main") is None
+    assert Claimer(worker).claim(handle.id, "main") is None
     assert handle.status == Status.COMPENSATED
 
 
@@ -118,7 +118,7 @@ def test_a_held_wait_that_lasts_past_the_deadline_is_followed_by_the_undo(bench:
     pass_deadline(bench, handle)
     assert worker.wake(held) is None
     assert handle.log()[-1].kind == "deadline_passed"
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPENSATED
     nothing_started_too_late(handle)
 
@@ -138,7 +138,7 @@ def test_a_step_whose_worker_was_lost_gets_no_further_attempt_after_the_deadline
     pass_deadline(bench, handle)
     with bench.orchestrator.database.link() as link:
         due.do(link, due.LOSE, {**ASKED, "workers": [run.claim.worker]})
-    undo = Claims(bench.worker(2)).claim(handle.id, "main")
+    undo = Claimer(bench.worker(2)).claim(handle.id, "main")
     assert undo is not None
     assert undo.undo
     nothing_started_too_late(handle)
@@ -151,11 +151,11 @@ def test_branches_that_run_at_the_deadline_are_awaited_and_the_others_never_star
     assert worker.record(run, Success(1), always) is None
     left = bench.claimed(handle, "main/b", worker)
     pass_deadline(bench, handle)
-    assert Claims(worker).claim(handle.id, "main/c") is None
+    assert Claimer(worker).claim(handle.id, "main/c") is None
     assert (handle.status, handle.log()[-1].kind) == (Status.COMPENSATING, "deadline_passed")
     bench.finish(worker, worker.record(left, Success(2), always))
     for lane in ("main/b", "main"):
-        bench.finish(worker, Claims(worker).claim(handle.id, lane))
+        bench.finish(worker, Claimer(worker).claim(handle.id, lane))
     assert handle.status == Status.COMPENSATED
     assert handle.steps()["c"].attempts == 0
 
@@ -175,7 +175,7 @@ def test_a_pivot_that_may_have_happened_is_tried_again_after_the_deadline(bench:
     pass_deadline(bench, handle)
     worker.record(run, Failure(ConnectionError("no answer")), never)
     bench.sql("UPDATE saga.work SET due_at = now() WHERE lane = 'main'")
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert "deadline_passed" in kinds(handle, 9)
     assert handle.steps()["p"].attempts == 2
     assert handle.status == Status.COMPLETED

@@ -19,7 +19,7 @@ from saga.dev import Stack
 from saga.ops.doctor.server import examine_server
 from saga.worker.liveness import Liveness
 from saga.worker.performer import Performer
-from saga.worker.recorder import Attempts
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import Bench, act, always, never, undo
 
 _numbers = itertools.count(1)
@@ -283,7 +283,7 @@ def test_an_entry_that_no_log_takes_is_not_tried_without_end(bench: Bench, monke
     assert "its log takes no entry" in rows[0][1]
 
 
-def count_appends(worker: Attempts, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def count_appends(worker: Recorder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     count, write = [0], worker.engine.write
 
     def counted(*args: Any) -> Any:

@@ -21,8 +21,8 @@ from saga.dev.user import give_away
 from saga.errors import SagaNotFound
 from saga.ops.doctor.server import examine_server
 from saga.store.postgres import due
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
 from tests.acceptance.proxy import Proxy
 from tests.integration.conftest import ASKED, SAGAS, SEQUENCE, Bench, act, always, undo
 from tests.roles import OpenPostgres, upgrade
@@ -121,7 +121,7 @@ def entries_of(handle: Handle) -> list[int]:
 def test_a_failover_to_a_standby_that_lags_leaves_whole_logs_that_go_on(cluster: Cluster) -> None:
     worker = cluster.worker(1)
     handles = cluster.orchestrator.start_many(SEQUENCE, [{}] * 12)
-    runs: list[Run | None] = [cluster.claimed(handle, worker=worker) for handle in handles]
+    runs: list[Attempt | None] = [cluster.claimed(handle, worker=worker) for handle in handles]
     cluster.catch_up()
     warned = [found.what for found in examine_server(cluster.orchestrator.app, cluster.orchestrator.database)]
     assert any("1 server follows this one, and synchronous_standby_names is empty" in what for what in warned)
@@ -153,7 +153,7 @@ def take_over(cluster: Cluster, worker: Any, gone: int) -> None:
     with cluster.orchestrator.database.link() as link:
         due.do(link, due.LOSE, {**ASKED, "workers": [gone]})
     for saga_id, lane in cluster.sql("SELECT saga_id, lane FROM saga.work"):
-        run = Claims(worker).claim(saga_id, lane)
+        run = Claimer(worker).claim(saga_id, lane)
         if run is not None and run.held:
             run = worker.wake(run)
         cluster.finish(worker, run)

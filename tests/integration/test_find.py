@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from saga import Status
 from saga.client.ids import uuid7
 from saga.store.postgres.database import Link, Row
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -180,7 +180,7 @@ def test_a_saga_that_completes_has_its_index_row_updated_in_place(bench: Bench) 
     worker = bench.worker()
     for number in range(20):
         handle = bench.start(key=f"k{number}", tags={"number": number})
-        bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+        bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     bench.orchestrator.close()  # sessions report what they did at the latest when they end
     query = (
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = 'saga' AND relname = 'instance'"

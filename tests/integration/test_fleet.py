@@ -15,7 +15,7 @@ from saga.relay import Relay
 from saga.store.postgres import fleet
 from saga.store.postgres.fleet import About, Member, lock_class
 from saga.store.postgres.work import Dispatch
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
 from saga.worker.membership import Membership
 from saga.worker.process import Shutdown, Worker
@@ -69,7 +69,7 @@ def parked(bench: Bench) -> Handle:
     """A saga whose definition no worker has that asked for it."""
     handle = bench.start()
     bench.sql("UPDATE saga.work SET fingerprint = %s", SEQUENCE.outline.fingerprint + "?")
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
     bench.sql("UPDATE saga.work SET fingerprint = %s", SEQUENCE.outline.fingerprint)
     assert bench.sql("SELECT sent, unknown, due_at > now() FROM saga.work") == [(None, True, True)]
     bench.published.clear()
@@ -172,7 +172,7 @@ def test_a_log_that_cannot_be_read_is_not_asked_for_by_idle_workers(bench: Bench
     process.look()
     handle = bench.start()
     bench.sql("UPDATE saga.log SET format = 999")
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
     assert bench.sql("SELECT problem IS NOT NULL, unknown FROM saga.work") == [(True, False)]
     assert process.look() == []
     process.liveness.stop()
@@ -191,7 +191,7 @@ def test_a_lane_that_a_living_worker_knows_is_handed_on_at_once_but_not_for_ever
     with live(bench, 7):
         hops = 0
         while bench.sql("SELECT problem IS NULL FROM saga.work") == [(True,)]:
-            assert Claims(bench.worker()).claim(handle.id, "main") is None
+            assert Claimer(bench.worker()).claim(handle.id, "main") is None
             hops += 1
         assert len(bench.published) == hops - 1 == 7
         assert {dispatch.saga_id for dispatch in bench.published} == {handle.id}
@@ -207,6 +207,6 @@ def test_a_lane_that_nobody_else_can_run_is_parked(bench: Bench, why: str) -> No
         sagas=(SEQUENCE,) if why == "it does not know it either" else (NEW,),
     )
     with live(bench, 8 if why == "it is dead" else 7), live(bench, 1):
-        assert Claims(bench.worker()).claim(handle.id, "main") is None
+        assert Claimer(bench.worker()).claim(handle.id, "main") is None
     assert bench.published == []
     assert bench.sql("SELECT sent, unknown FROM saga.work") == [(None, True)]

@@ -22,8 +22,8 @@ from saga.language.catalog import Catalog
 from saga.store.postgres import due, log
 from saga.store.postgres.database import Link
 from saga.store.postgres.log import Addition
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always, never, step
 
 
@@ -53,7 +53,7 @@ def commits(bench: Bench) -> int:
 
 def test_a_plain_step_costs_one_statement(bench: Bench) -> None:
     handle, worker = bench.start(), bench.worker()
-    run = Claims(worker).claim(handle.id, "main")
+    run = Claimer(worker).claim(handle.id, "main")
     assert run is not None
     with statements(bench) as seen:
         run = worker.record(run, Success("a"), always)
@@ -78,7 +78,7 @@ def test_start_claim_and_end_cost_one_statement_each(bench: Bench) -> None:
     assert len(seen) == 1
     worker = bench.worker()
     with statements(bench) as seen:
-        run = Claims(worker).claim(handle.id, "main")
+        run = Claimer(worker).claim(handle.id, "main")
     assert len(seen) == 1
     for _ in "abc":
         assert run is not None
@@ -94,11 +94,11 @@ def test_start_claim_and_end_cost_one_statement_each(bench: Bench) -> None:
 def test_a_whole_saga_commits_once_for_each_statement(bench: Bench) -> None:
     worker = bench.worker()
     warm = bench.start()
-    bench.finish(worker, Claims(worker).claim(warm.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(warm.id, "main"))
     handle = bench.start()
     before = commits(bench)
     with statements(bench) as seen, bench.orchestrator.database.hold():
-        bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+        bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert len(seen) == 5
     assert commits(bench) - before <= len(seen) + 3  # the looks at the statistics are transactions too
 
@@ -201,7 +201,7 @@ def test_many_claim_one_lane_and_one_gets_it(bench: Bench) -> None:
     for _ in range(5):
         handle = bench.start()
         workers = [bench.worker(number) for number in range(1, 5)]
-        runs = together(*(lambda worker=worker: Claims(worker).claim(handle.id, "main") for worker in workers))
+        runs = together(*(lambda worker=worker: Claimer(worker).claim(handle.id, "main") for worker in workers))
         assert sum(run is not None for run in runs) == 1
         assert [entry.kind for entry in handle.log()] == ["saga_started", "step_started"]
 
@@ -215,7 +215,7 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
     entries = len(handle.log())
     log.append(Link(blocker, "saga"), [Addition(handle.id, entries + 1, [Paused()])], None)
     with ThreadPoolExecutor() as pool:
-        claim = pool.submit(Claims(bench.worker(2)).claim, handle.id, "main/b")
+        claim = pool.submit(Claimer(bench.worker(2)).claim, handle.id, "main/b")
         bench.until_blocked()
         blocker.commit()
         run = claim.result(10)
@@ -226,14 +226,14 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
 
 def test_a_lane_that_is_not_due_is_not_claimed(bench: Bench) -> None:
     handle = bench.start(delay=60)
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
     assert len(handle.log()) == 1
 
 
 def test_a_lane_that_is_claimed_is_not_claimed_again(bench: Bench) -> None:
     handle = bench.start()
     bench.claimed(handle)
-    assert Claims(bench.worker(2)).claim(handle.id, "main") is None
+    assert Claimer(bench.worker(2)).claim(handle.id, "main") is None
 
 
 def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
@@ -249,9 +249,9 @@ def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
 def test_a_lane_whose_saga_is_paused_cannot_be_claimed(bench: Bench) -> None:
     handle = bench.start()
     handle.pause()
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
     handle.resume()
-    assert Claims(bench.worker()).claim(handle.id, "main") is not None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is not None
 
 
 # --- recording --------------------------------------------------------------------------------------------------------
@@ -355,12 +355,12 @@ def test_two_batches_that_share_keys_in_opposite_orders_do_not_deadlock(bench: B
 def test_compensate_and_another_entry_cannot_cross(bench: Bench) -> None:
     """Two operators at once: one takes the completed saga up again, the other is told that it is not completed."""
     handle, worker = bench.start(), bench.worker()
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     results = together(lambda: quietly(handle.compensate), lambda: quietly(handle.compensate))
     assert sorted(type(result).__name__ for result in results) == ["NoneType", "NotAllowed"]
     assert [entry.kind for entry in handle.log()].count("compensate_requested") == 1
     assert handle.status == Status.COMPENSATING
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPENSATED
 
 
@@ -370,7 +370,7 @@ def test_compensate_and_another_entry_cannot_cross(bench: Bench) -> None:
 def test_a_key_names_one_saga_whatever_its_state(bench: Bench) -> None:
     first = bench.start(key="k")
     assert bench.start(key="k") == first
-    bench.finish(worker := bench.worker(), Claims(worker).claim(first.id, "main"))
+    bench.finish(worker := bench.worker(), Claimer(worker).claim(first.id, "main"))
     assert bench.start(key="k") == first
     with pytest.raises(KeyConflict, match="'k' belongs to"):
         bench.orchestrator.start(SEQUENCE, {"other": 1}, key="k")
@@ -508,7 +508,7 @@ def test_a_saga_that_was_started_with_another_definition_is_parked_with_the_diff
     changed = Saga("sequence", step("a"), step("b"), step("c"))
     newer = Engine(bench.orchestrator.database, Catalog(lambda _: "celery"), bench.published.extend)
     newer.catalog.add(changed)
-    assert Claims(Attempts(newer, lambda: 2, inline_wait=1.0)).claim(handle.id, "main") is None
+    assert Claimer(Recorder(newer, lambda: 2, inline_wait=1.0)).claim(handle.id, "main") is None
     ((problem,),) = bench.sql("SELECT problem FROM saga.work")
     assert problem.startswith("saga 'sequence' is defined differently here: ")
     assert "'d'" in problem

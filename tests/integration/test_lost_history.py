@@ -15,7 +15,7 @@ from saga.core.state import Status
 from saga.errors import SagaNotFound
 from saga.store.postgres import due, log
 from saga.store.postgres.log import Addition
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always
 
 _TABLES = ("log", "work", "instance")
@@ -66,7 +66,7 @@ def replace_worker(bench: Bench, handle: Handle, gone: int, number: int) -> None
     worker = bench.worker(number)
     for _ in range(3):
         for lane in [row[0] for row in bench.sql("SELECT lane FROM saga.work WHERE saga_id = %s", handle.id)]:
-            run = Claims(worker).claim(handle.id, lane)
+            run = Claimer(worker).claim(handle.id, lane)
             if run is not None and run.held:
                 run = worker.wake(run)
             bench.finish(worker, run)

@@ -15,7 +15,7 @@ from saga.store.postgres import log
 from saga.store.postgres.database import Link
 from saga.store.postgres.log import Addition
 from saga.store.postgres.work import Dispatch
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import _release as _release
 from tests.integration.test_relay import hold_lock, relay
@@ -179,8 +179,8 @@ def test_an_entry_of_a_time_that_python_cannot_hold_is_named_and_hides_no_other(
     assert verdicts[other.id] is None
     assert "cannot be read" in (verdicts[odd.id] or "")
     worker = bench.worker()
-    runs, left = Claims(worker).claim_together([(odd.id, "main"), (other.id, "main")], ["sequence"])
-    claimed = [run.saga_id for run in runs] + [run.saga_id for place in left if (run := Claims(worker).claim(*place))]
+    runs, left = Claimer(worker).claim_together([(odd.id, "main"), (other.id, "main")], ["sequence"])
+    claimed = [run.saga_id for run in runs] + [run.saga_id for place in left if (run := Claimer(worker).claim(*place))]
     assert claimed == [other.id]
     assert bench.sql("SELECT worker FROM saga.work WHERE problem IS NOT NULL") == [(None,)]
 

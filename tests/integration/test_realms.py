@@ -8,8 +8,8 @@ from celery import Celery
 from saga import Orchestrator
 from saga.core.outcome import Failure, Success
 from saga.store.postgres.work import Dispatch
-from saga.worker.claimer import Claims
-from saga.worker.recorder import Attempts
+from saga.worker.claimer import Claimer
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import FORKED, SAGAS, Bench, act, always, undo
 from tests.integration.test_relay import relay
 
@@ -21,10 +21,10 @@ def test_an_apps_work_is_its_own(bench: Bench) -> None:
     other = Orchestrator(neighbour, sagas=SAGAS, database_url=bench.url)
     handle = other.start(FORKED, {})
     assert bench.sql("SELECT realm FROM saga.work UNION SELECT realm FROM saga.instance") == [("neighbour",)]
-    assert Claims(bench.worker()).claim(handle.id, "main") is None
+    assert Claimer(bench.worker()).claim(handle.id, "main") is None
 
-    worker = Attempts(other.engine, lambda: 2, inline_wait=1.0)
-    run = Claims(worker).claim(handle.id, "main")
+    worker = Recorder(other.engine, lambda: 2, inline_wait=1.0)
+    run = Claimer(worker).claim(handle.id, "main")
     assert run is not None
     worker.record(run, Success(None), always)
     assert bench.sql("SELECT lane, realm FROM saga.work ORDER BY lane") == [

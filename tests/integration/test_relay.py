@@ -26,8 +26,8 @@ from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.log import Addition
 from saga.store.postgres.pings import Ping, see_ping
 from saga.store.postgres.work import Dispatch, Offer
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
 from saga.worker.liveness import Liveness
 from saga.worker.process import Shutdown, Worker
@@ -106,7 +106,7 @@ def test_the_next_claimer_asks_the_policy_after_a_timeout(bench: Bench) -> None:
     bench.sql("UPDATE saga.work SET due_at = now()")
     one.tick()
     worker = bench.worker(2)
-    assert Claims(worker).claim(handle.id, "main") is None  # it waits for its retry now
+    assert Claimer(worker).claim(handle.id, "main") is None  # it waits for its retry now
     assert handle.log()[-1].kind == "step_failed"
     assert handle.log()[-1].data["outcome"] == "retry"
     assert handle.steps()["a"].status == "waiting"
@@ -185,7 +185,7 @@ def test_a_message_is_out_only_after_its_row_can_be_claimed(bench: Bench) -> Non
     claimed = []
 
     def claim_at_once(messages: list[Dispatch | Ping]) -> None:
-        claimed.extend(Claims(bench.worker()).claim(handle.id, lane) for lane in lanes(messages))
+        claimed.extend(Claimer(bench.worker()).claim(handle.id, lane) for lane in lanes(messages))
 
     Relay(bench.orchestrator.database, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
     assert [run is not None for run in claimed] == [True]
@@ -239,7 +239,7 @@ def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(benc
     one.tick()
     ping = sent[0]
     assert isinstance(ping, Ping)
-    executor = Executor(bench.orchestrator.app, Claims(bench.worker()), bench.orchestrator.settings, never)
+    executor = Executor(bench.orchestrator.app, Claimer(bench.worker()), bench.orchestrator.settings, never)
     executor._offer([(handle.id, "main")], alone=True)
     with bench.orchestrator.database.link() as link:
         see_ping(link, ping.realm, ping.queue, ping.number)
@@ -447,7 +447,7 @@ def _wait_for_lock(url: str, worker: int) -> None:
 # --- what the relay ends while a saga rolls back or is paused ---------------------------------------------------------
 
 
-def open_branches(bench: Bench) -> tuple[Handle, Run, Run]:
+def open_branches(bench: Bench) -> tuple[Handle, Attempt, Attempt]:
     """Both branches of a fork have an attempt open, in workers 1 and 2."""
     handle = bench.start(FORKED)
     first = bench.worker(1)
@@ -461,7 +461,7 @@ def finish_all(bench: Bench, handle: Handle) -> None:
     while lanes := bench.sql("SELECT lane FROM saga.work WHERE saga_id = %s AND worker IS NULL", handle.id):
         bench.sql("UPDATE saga.work SET due_at = now() WHERE worker IS NULL")
         for (lane,) in lanes:
-            bench.finish(worker, Claims(worker).claim(handle.id, lane))
+            bench.finish(worker, Claimer(worker).claim(handle.id, lane))
 
 
 @pytest.mark.parametrize("kind", ["lost", "timed out", "unrun"])
@@ -534,7 +534,7 @@ def test_a_lane_given_back_after_it_turned_round_inline_is_at_the_undo(bench: Be
     assert bench.sql("SELECT step, undo, attempt FROM saga.work") == [("a", True, None)]
 
 
-def end_open_attempt(bench: Bench, run: Run, kind: str) -> None:
+def end_open_attempt(bench: Bench, run: Attempt, kind: str) -> None:
     """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
     with bench.orchestrator.database.link() as link:
         if kind == "lost":
@@ -625,7 +625,7 @@ def test_a_log_that_cannot_be_read_is_parked_with_its_problem(bench: Bench) -> N
         "INSERT INTO saga.log SELECT saga_id, 2, 'from_the_future', lane, step, attempt, data, worker, at, 1 FROM saga.log"
     )
     worker = bench.worker()
-    assert Claims(worker).claim(handle.id, "main") is None
+    assert Claimer(worker).claim(handle.id, "main") is None
     ((problem, owner, later),) = bench.sql("SELECT problem, worker, due_at > now() FROM saga.work")
     assert "entry 2: unknown kind 'from_the_future'" in problem
     assert (owner, later) == (None, True)
@@ -639,16 +639,16 @@ def test_two_claimers_of_an_undecided_lane_cut_no_wait_short(bench: Bench) -> No
     state = second.engine.read(second.engine.subject(handle.id))
     assert state.steps["a"].status == "undecided"
     undecided = Offer(SEQUENCE.outline.fingerprint, None, "celery", open=True, won=False, entries=[])
-    assert Claims(first).claim(handle.id, "main") is None
+    assert Claimer(first).claim(handle.id, "main") is None
     bench.sql("UPDATE saga.log SET data = data || '{\"wait\": 60}' WHERE kind = 'step_failed'")
-    assert Claims(second)._settle(SEQUENCE, handle.id, "main", undecided, state) is None
+    assert Claimer(second)._settle(SEQUENCE, handle.id, "main", undecided, state) is None
     assert handle.log()[-1].kind == "step_failed"
 
 
 def test_a_completed_saga_with_nothing_to_undo_can_be_compensated(bench: Bench) -> None:
     bare = bench.orchestrator.register(Saga("bare", Step(act, compensate=None)))
     handle, worker = bench.start(bare), bench.worker()
-    bench.finish(worker, Claims(worker).claim(handle.id, "main"))
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     handle.compensate("returned")
     assert handle.status == Status.COMPENSATED
 

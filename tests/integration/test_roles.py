@@ -33,11 +33,11 @@ from saga.store.postgres.database import Link
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping
 from saga.store.postgres.work import Dispatch
-from saga.worker.attempt import Run
-from saga.worker.claimer import Claims
+from saga.worker.attempt import Attempt
+from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
 from saga.worker.membership import Membership
-from saga.worker.recorder import Attempts
+from saga.worker.recorder import Recorder
 from tests.integration.conftest import act, always, never, undo
 from tests.roles import OpenPostgres, blocks, upgrade
 
@@ -74,16 +74,16 @@ class Party:
         self.orchestrator = Orchestrator(app, sagas=sagas or [SHORT, WIDE], database_url=postgres.url_as(role))
         self.sent: list[Dispatch | Ping] = []
         self.orchestrator.engine.publish = self.sent.extend
-        self.attempts = Attempts(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
+        self.attempts = Recorder(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
         self.relay = Relay(self.orchestrator.database, self.sent.extend, interval=0.05, grace=0)
 
-    def claimed(self, handle: Handle, lane: str = "main") -> Run:
-        run = Claims(self.attempts).claim(handle.id, lane)
+    def claimed(self, handle: Handle, lane: str = "main") -> Attempt:
+        run = Claimer(self.attempts).claim(handle.id, lane)
         assert run is not None
         return run
 
     def finish(self, handle: Handle, lane: str = "main") -> None:
-        run: Run | None = self.claimed(handle, lane)
+        run: Attempt | None = self.claimed(handle, lane)
         while run is not None:
             run = self.attempts.record(run, Success(run.step), always)
 
@@ -142,7 +142,7 @@ def run_sagas(parties: Parties) -> None:
     parties.operator.orchestrator.get(interrupted.id).pause()
     worker.attempts.record(run, Success(1), always)
     stranger = parties.stranger.orchestrator.start(UNKNOWN, {})
-    assert Claims(worker.attempts).claim(stranger.id, "main") is None
+    assert Claimer(worker.attempts).claim(stranger.id, "main") is None
     assert parked.status == Status.RUNNING
 
 

@@ -12,7 +12,7 @@ from sentry_sdk.transport import Transport
 from tenacity import stop_after_attempt, wait_none
 
 from saga import Abort, Handle, Retry, Saga, Status, Step
-from saga.worker.claimer import Claims
+from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
 from tests.integration.conftest import Bench, never
 
@@ -74,7 +74,7 @@ class Shop:
         )
         self.bench = bench
         self.saga = bench.orchestrator.register(saga)
-        self.executor = Executor(app, Claims(bench.worker()), bench.orchestrator.settings, never)
+        self.executor = Executor(app, Claimer(bench.worker()), bench.orchestrator.settings, never)
 
     def run(self, **raises: list[BaseException]) -> Handle:
         self.raises = raises

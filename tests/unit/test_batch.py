@@ -14,7 +14,7 @@ from tenacity import stop_after_attempt
 
 from saga import Retry, Saga, Step
 from saga.core.outcome import Interruption, Success
-from saga.worker.attempt import Run
+from saga.worker.attempt import Attempt
 from saga.worker.batch import Batch, may_share
 
 app = Celery("batch", set_as_current=False)
@@ -25,9 +25,9 @@ def act() -> None:
     pass
 
 
-def run(name: str) -> Run:
+def run(name: str) -> Attempt:
     """A run of which a batch asks nothing."""
-    found = object.__new__(Run)
+    found = object.__new__(Attempt)
     found.lane = name
     return found
 

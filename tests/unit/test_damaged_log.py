@@ -27,7 +27,7 @@ from saga.core.events import (
 from saga.core.machine import decide
 from saga.core.permission import check
 from saga.core.state import State, Status
-from saga.engine.draft import Subject
+from saga.engine.draft import Instance
 from saga.errors import CorruptLog, NotAllowed
 from saga.store.postgres.log import entries as read
 
@@ -72,7 +72,7 @@ def rows_of(entries: list[Entry]) -> Rows:
 
 def replayed(outline: Any, rows: Rows) -> State:
     """What a saga's stored rows amount to, read as everybody reads them."""
-    return Subject(ID, outline.outline, None).replay(read(ID, [tuple(row.values()) for row in rows]))
+    return Instance(ID, outline.outline, None).replay(read(ID, [tuple(row.values()) for row in rows]))
 
 
 def is_harmless_or_named(outline: Any, rows: Rows) -> None:

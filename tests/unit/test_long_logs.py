@@ -9,7 +9,7 @@ import pytest
 from saga.cli.history import _moments
 from saga.cli.output import print_table
 from saga.core.events import AttemptStarted, AttemptSucceeded, Entry, SagaStarted
-from saga.engine.draft import Subject
+from saga.engine.draft import Instance
 
 from .effort import effort
 from .helpers import NOON
@@ -51,6 +51,6 @@ def replaying(branches: int) -> float:
         lane = saga.outline.steps[step].lane
         for event in (AttemptStarted(lane, step, 1), AttemptSucceeded(lane, step, 1)):
             entries.append(Entry(len(entries) + 1, event, NOON, 1))
-    subject = Subject(UUID(int=1), saga.outline, None)
+    subject = Instance(UUID(int=1), saga.outline, None)
     first, whole = (effort(lambda some=some: list(_moments(subject, some))) for some in (entries[:1], entries))
     return (whole - first) / (len(entries) - 1)

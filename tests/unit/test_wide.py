@@ -11,7 +11,7 @@ from saga.core.commands import RunStep
 from saga.core.events import AttemptFailed, AttemptSucceeded, Entry, Event, SagaStarted
 from saga.core.machine import decide, replay
 from saga.core.state import Results, State, Status
-from saga.engine.draft import Claim, Subject
+from saga.engine.draft import Instance, Lease
 from saga.engine.engine import Engine, start_of
 from saga.language.binding import Values, arguments
 from saga.language.catalog import Catalog
@@ -50,7 +50,7 @@ class Worker:
         catalog.add(saga)
         self.saga = saga
         self.engine = Engine(None, catalog, lambda _: None)  # type: ignore[arg-type] # it reads and writes nothing
-        self.subject = Subject.of(UUID(int=1), saga)
+        self.subject = Instance.of(UUID(int=1), saga)
         self.state: State = replay(saga, [Entry(1, SagaStarted({}), NOON)])
 
     def claim(self, command: RunStep) -> None:
@@ -61,7 +61,7 @@ class Worker:
 
     def record(self, event: Event, *, keep: bool = True) -> RunStep | None:
         """Write how an attempt ended; returns the attempt that this worker goes on with."""
-        draft = self.engine.draft(self.subject, self.state, event, Claim(1, UUID(int=2), "celery"), keep=keep)
+        draft = self.engine.draft(self.subject, self.state, event, Lease(1, UUID(int=2), "celery"), keep=keep)
         written = self.engine._written(draft, NOON)
         self.state = written.state
         return written.kept
