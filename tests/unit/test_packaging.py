@@ -73,6 +73,7 @@ class Interrupt:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
 sys.argv = ["saga", "--version"]
 from {script} import main
 main()
