@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
+from saga.core.rows import Dispatch
 from saga.engine.engine import Unreachable
 from saga.store.postgres import due, fleet, pings
 from saga.store.postgres.chores import Chores, NotMyTurn
@@ -22,7 +23,6 @@ from saga.store.postgres.database import Database, Link, complaint
 from saga.store.postgres.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping
-from saga.store.postgres.work import Dispatch
 
 logger = logging.getLogger("saga")
 

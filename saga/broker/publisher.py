@@ -23,10 +23,10 @@ from celery import Celery
 from celery.app.routes import Router
 from kombu.exceptions import OperationalError
 
+from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import brief, counted, cut, first_line
 from saga.store.postgres.pings import Ping
-from saga.store.postgres.work import Dispatch
 from saga.telemetry.thread import start_thread
 
 logger = logging.getLogger("saga")

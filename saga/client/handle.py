@@ -29,10 +29,9 @@ from saga.engine.engine import Engine
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.language.binding import BindingError
 from saga.language.codec import decode, encode, problems_of
+from saga.store.port import End, Header
 from saga.store.postgres import log, search
 from saga.store.postgres.database import clear_errors
-from saga.store.postgres.log import End
-from saga.store.postgres.search import Header
 
 _CANCEL_PATIENCE = 30.0
 

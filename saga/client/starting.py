@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from saga.client.ids import uuid7
 from saga.core.events import Entry, SagaStarted, data_of
 from saga.core.machine import decide, replay
+from saga.core.rows import Dispatch
 from saga.core.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.crashpoints import reach
 from saga.engine.engine import Engine, Unreachable
@@ -29,7 +30,6 @@ from saga.language.definition import PRIORITY, Saga, is_priority
 from saga.language.retry import LONGEST
 from saga.store.postgres import caller, log, search
 from saga.store.postgres.database import Link, driver_error
-from saga.store.postgres.work import Dispatch
 from saga.telemetry import signals
 from saga.telemetry.trace import captured
 

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from saga.engine.engine import Unreachable
 from saga.errors import CorruptLog, SagaNotFound
+from saga.store.port import End
 from saga.store.postgres import log
 from saga.store.postgres.database import Database
-from saga.store.postgres.log import End
 from saga.telemetry.thread import start_thread
 
 logger = logging.getLogger("saga")

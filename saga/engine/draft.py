@@ -11,11 +11,11 @@ from saga.core.commands import RunStep
 from saga.core.events import AttemptInterrupted, AttemptSucceeded, Entry, Event
 from saga.core.machine import extend, replay
 from saga.core.outline import Outline
+from saga.core.rows import Changes, Dispatch
 from saga.core.state import State
 from saga.errors import CorruptLog
 from saga.language.definition import Saga
-from saga.store.postgres.log import NewStatus
-from saga.store.postgres.work import Changes, Dispatch
+from saga.store.port import NewStatus
 
 
 @dataclass(frozen=True, slots=True)

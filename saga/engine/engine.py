@@ -25,6 +25,7 @@ from saga.core.decision import watches_deadline
 from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Entry, Event, HistoryLost, Request
 from saga.core.machine import extend, follow, replay
 from saga.core.permission import check
+from saga.core.rows import Dispatch
 from saga.core.state import State
 from saga.engine.draft import Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
@@ -32,10 +33,9 @@ from saga.engine.plan import dispatches, next_inline, plan
 from saga.errors import DatabaseNotReady, SagaNotFound, first_line
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga
+from saga.store.port import Addition, NewStatus
 from saga.store.postgres import log, search
 from saga.store.postgres.database import Database, Link
-from saga.store.postgres.log import NewStatus
-from saga.store.postgres.work import Dispatch
 from saga.telemetry import signals
 
 logger = logging.getLogger("saga")
@@ -263,7 +263,7 @@ class Engine:
         try:
             for tries in range(_EVIDENCE_TRIES):
                 with self.database.link() as link:
-                    addition = log.Addition(subject.id, state.seq + 1, [event], after=state.at)
+                    addition = Addition(subject.id, state.seq + 1, [event], after=state.at)
                     if at := log.append(link, [addition], worker).get(subject.id):
                         return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
                 back_off(tries)
@@ -310,8 +310,8 @@ def back_off(tries: int, longest: float = 0.05) -> None:
     time.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
 
 
-def _addition(draft: Draft) -> log.Addition:
-    return log.Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
+def _addition(draft: Draft) -> Addition:
+    return Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
                         before=draft.before, after=draft.state.at)  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.rows import Changes, Dispatch, Place
 from saga.core.state import State
 from saga.language.catalog import Catalog, watch
 from saga.language.definition import Saga
-from saga.store.postgres.work import Changes, Dispatch, Place
 
 
 def next_inline(before: Sequence[Command], after: Sequence[Command]) -> RunStep | None:

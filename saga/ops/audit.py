@@ -15,10 +15,9 @@ from saga.core.state import State
 from saga.engine.draft import Instance
 from saga.engine.engine import Engine
 from saga.errors import CorruptLog
+from saga.store.port import Header, NewStatus
 from saga.store.postgres import log, search
 from saga.store.postgres.database import clear_errors
-from saga.store.postgres.log import NewStatus
-from saga.store.postgres.search import Header
 
 _PAGE = 500
 

@@ -16,14 +16,15 @@ from saga.core.events import AttemptStarted, DeadlinePassed, Event
 from saga.core.machine import decide
 from saga.core.outcome import Report
 from saga.core.outline import Outline
+from saga.core.rows import Dispatch
 from saga.core.state import State, StepStatus
 from saga.crashpoints import reach
 from saga.engine.draft import Instance, Lease
 from saga.engine.engine import back_off, start_of
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
+from saga.store.port import Offer, Wish
 from saga.store.postgres import due, fleet, log, work
-from saga.store.postgres.work import Dispatch, Offer, Wish
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Place
 from saga.worker.judgement import failure, wait_of_undecided

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from celery import Celery
 
+from saga.core.rows import Dispatch
 from saga.engine.engine import Unreachable
 from saga.errors import first_line
 from saga.language.catalog import Catalog
 from saga.store.postgres import fleet
 from saga.store.postgres.database import Database
 from saga.store.postgres.fleet import About
-from saga.store.postgres.work import Dispatch
 from saga.worker.liveness import Liveness
 
 logger = logging.getLogger("saga")

@@ -17,9 +17,9 @@ from sqlalchemy import create_engine
 from saga import Handle, SagaCompensated, Status
 from saga.barriers import create_table
 from saga.core.events import AttemptFailed, AttemptLost, AttemptStarted, AttemptSucceeded, AttemptTimedOut, Entry
+from saga.core.rows import Dispatch
 from saga.crashpoints import FOLDER, arm, release
 from saga.dev import Stack
-from saga.store.postgres.work import Dispatch
 from tests.acceptance.conftest import EVERY_BROKER, PATIENCE, World, acceptance_app, broker_url, eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]

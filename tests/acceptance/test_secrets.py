@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from saga import Status
+from saga.core.rows import Dispatch
 from saga.dev import Stack
-from saga.store.postgres.work import Dispatch
 from tests.acceptance.conftest import HERE, PATIENCE, World, eventually
 
 pytestmark = pytest.mark.acceptance

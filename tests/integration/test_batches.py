@@ -15,10 +15,10 @@ import pytest
 from saga import Handle, Status
 from saga.core.events import Paused
 from saga.core.outcome import Failure, Interruption, Success
+from saga.core.rows import Dispatch
+from saga.store.port import Addition
 from saga.store.postgres import log
 from saga.store.postgres.database import Link
-from saga.store.postgres.log import Addition
-from saga.store.postgres.work import Dispatch
 from saga.telemetry.watch import Watch
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer

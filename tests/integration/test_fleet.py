@@ -11,10 +11,10 @@ import pytest
 from saga import Saga
 from saga.client.handle import Handle
 from saga.config import Settings
+from saga.core.rows import Dispatch
 from saga.relay import Relay
 from saga.store.postgres import fleet
 from saga.store.postgres.fleet import About, Member, lock_class
-from saga.store.postgres.work import Dispatch
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
 from saga.worker.membership import Membership

@@ -8,13 +8,13 @@ import pytest
 
 from saga.client.handle import Handle
 from saga.core.events import Paused
+from saga.core.rows import Dispatch
 from saga.errors import CorruptLog
 from saga.ops import audit
 from saga.relay import Relay
+from saga.store.port import Addition
 from saga.store.postgres import log
 from saga.store.postgres.database import Link
-from saga.store.postgres.log import Addition
-from saga.store.postgres.work import Dispatch
 from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import _release as _release

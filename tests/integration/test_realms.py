@@ -7,7 +7,7 @@ from celery import Celery
 
 from saga import Orchestrator
 from saga.core.outcome import Failure, Success
-from saga.store.postgres.work import Dispatch
+from saga.core.rows import Dispatch
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
 from tests.integration.conftest import FORKED, SAGAS, Bench, act, always, undo

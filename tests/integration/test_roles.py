@@ -24,6 +24,7 @@ from saga.cli.lanes import read_lanes
 from saga.client.ids import uuid7
 from saga.core.events import Paused
 from saga.core.outcome import Failure, Success
+from saga.core.rows import Dispatch
 from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
@@ -32,7 +33,6 @@ from saga.store.postgres import due, fleet, log, work
 from saga.store.postgres.database import Link
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping
-from saga.store.postgres.work import Dispatch
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness

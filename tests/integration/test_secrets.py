@@ -19,11 +19,11 @@ from saga.broker.publisher import Publisher
 from saga.cli import saga as cli
 from saga.config import Settings
 from saga.core.outcome import Failure
+from saga.core.rows import Dispatch
 from saga.dev.postgres import HOST, Postgres
 from saga.ops import doctor
 from saga.relay import Relay
 from saga.store.postgres.database import Database
-from saga.store.postgres.work import Dispatch
 from saga.worker.liveness import Liveness
 from tests.integration.conftest import SEQUENCE, Bench, act, never
 

@@ -21,11 +21,11 @@ from saga.core.events import (
     SagaStarted,
 )
 from saga.core.machine import decide, replay
+from saga.core.rows import Changes, Place
 from saga.core.state import State, StepStatus
 from saga.engine.plan import dispatches, next_inline, place_of, plan
 from saga.language.catalog import Catalog, watch
 from saga.language.definition import Parallel, Saga, Step
-from saga.store.postgres.work import Changes, Place
 
 from .helpers import NOON, Log, fork, task_of
 from .simulation import World, sagas, tapes

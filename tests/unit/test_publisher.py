@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from saga.broker.publisher import Complaints, Publisher, Rhythm, is_reserved
-from saga.store.postgres.work import Dispatch
+from saga.core.rows import Dispatch
 
 
 def test_a_publisher_with_nothing_to_send_holds_no_connection():

@@ -15,8 +15,8 @@ from uuid import UUID
 import pytest
 
 from saga.broker.publisher import batches
+from saga.core.rows import Dispatch
 from saga.errors import DatabaseNotReady
-from saga.store.postgres.work import Dispatch
 from saga.worker.executor import Executor
 from saga.worker.pace import Averages, Pace
 

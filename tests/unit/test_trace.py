@@ -19,9 +19,9 @@ from saga.client.starting import order
 from saga.context import Current, reset_current, set_current
 from saga.core.events import SagaStarted, data_of, entry_from_row
 from saga.core.machine import replay
+from saga.core.rows import Dispatch
 from saga.language.definition import Saga, Step
 from saga.log_context import SagaFilter
-from saga.store.postgres.work import Dispatch
 from saga.telemetry.thread import start_thread
 from saga.telemetry.trace import captured, headers, restored
 

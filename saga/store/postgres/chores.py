@@ -12,13 +12,13 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg
 
+from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import first_line
 from saga.store.postgres import due
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.due import WATCH_ON, Chore
 from saga.store.postgres.pings import Ping
-from saga.store.postgres.work import Dispatch
 
 logger = logging.getLogger("saga")
 

@@ -13,9 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from saga.core.events import FORMAT
+from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
-from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY, Dispatch
+from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY
 
 NOW = "(SELECT clock_timestamp())"
 """As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link
-from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, Dispatch
+from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE
 
 
 @dataclass(frozen=True, slots=True)

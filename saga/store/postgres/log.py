@@ -7,7 +7,6 @@ selects from the row that won.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -18,21 +17,12 @@ from saga.core.outline import Outline
 from saga.core.state import Status
 from saga.core.text import digest, dumps, portable
 from saga.errors import CorruptLog
+from saga.store.port import Addition, End, Header, NewStatus
 from saga.store.postgres.database import Link, Row
-from saga.store.postgres.search import Header
-from saga.store.postgres.work import ADD, MOVE, REMOVE, Changes
+from saga.store.postgres.work import ADD, MOVE, REMOVE
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
 _READ = "seq, kind, lane, step, attempt, data, worker, at, format"
-
-
-@dataclass(frozen=True, slots=True)
-class NewStatus:
-    """What the instance's row is to say from now on."""
-
-    status: str
-    reason: str | None
-    terminal: bool
 
 
 def read_identity(link: Link) -> UUID | None:
@@ -112,25 +102,6 @@ def open_sagas(
         {"sagas": portable(sagas), "works": portable(works), "patience": _milliseconds(patience)},
     )
     return [UUID(row[0]) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """What is to be appended to one saga's log: events from ``seq`` on, with all that follows from them.
-
-    Attributes:
-        before: the saga's deadline, where one of the events starts an action: after it, nothing is appended.
-        after: when the entry before was written, if that is to be looked at, too. A log that does not have the entry
-            before, as after a failover to a standby that lagged, takes nothing.
-    """
-
-    saga_id: UUID
-    seq: int
-    events: Sequence[Event]
-    changes: Changes | None = None
-    status: NewStatus | None = None
-    before: datetime | None = None
-    after: datetime | None = None
 
 
 def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
@@ -287,21 +258,6 @@ def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[En
 def entries(saga_id: UUID, rows: Iterable[Row]) -> list[Entry]:
     """Rows of the log as entries."""
     return [entry_from_row(saga_id, row) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Where a saga stands, for who waits for its end.
-
-    Attributes:
-        ended: it is finished or stuck.
-        rows: the columns of its entries, if it has ended and they were asked for.
-    """
-
-    fingerprint: str
-    status: str
-    ended: bool
-    rows: list[Row]
 
 
 _ENDED = [str(status) for status in Status if status.terminal or status is Status.STUCK]

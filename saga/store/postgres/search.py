@@ -6,39 +6,15 @@ A connection is passed in; nothing commits here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from saga.core.state import Status
 from saga.core.text import dumps, portable
+from saga.store.port import Header
 from saga.store.postgres.database import Link
 from saga.store.postgres.work import DUE_SINCE
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A saga without its log: its row in ``instance``.
-
-    Attributes:
-        tags: as they were given.
-        reason: what it is stuck on, else why it was abandoned or is rolled back.
-        realm: whose it is; empty: anybody's.
-    """
-
-    id: UUID
-    name: str
-    fingerprint: str
-    key: str | None
-    status: str
-    reason: str | None
-    tags: Any
-    input_hash: str
-    started_at: datetime
-    updated_at: datetime
-    finished_at: datetime | None
-    realm: str = ""
 
 
 def _held(column: str) -> str:

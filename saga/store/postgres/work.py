@@ -6,94 +6,16 @@ A connection is passed in; nothing commits here. Whatever changes who holds a ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from saga.core.events import FORMAT
 from saga.core.outline import DEADLINE
+from saga.core.rows import Dispatch
 from saga.core.text import dumps
+from saga.store.port import Offer, Wish
 from saga.store.postgres.database import Link, Row
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a lane's row is to say.
-
-    Attributes:
-        attempt: the attempt to make; ``None`` where whoever claims the lane has to decide first.
-        queue: ``None`` for the one it is on, where the writer does not have the definition.
-        due: the earliest claim; ``wait`` in its place, in seconds from now.
-        owned: the worker that writes it keeps the lane.
-        watch: of an owned lane, seconds after which the relay looks at it: the shortest timeout of what may follow.
-        sent: its message goes out right after the commit.
-    """
-
-    lane: str
-    step: str
-    attempt: int | None
-    undo: bool
-    queue: str | None
-    priority: int | None = None
-    due: datetime | None = None
-    wait: float | None = None
-    owned: bool = False
-    watch: float = 0.0
-    sent: bool = False
-
-    def row(self) -> dict[str, Any]:
-        """It as JSON."""
-        return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "undo": self.undo, "queue": self.queue,
-                "priority": self.priority, "due": self.due and self.due.isoformat(), "wait": self.wait,
-                "owned": self.owned, "watch": self.watch, "sent": self.sent}  # fmt: skip
-
-
-@dataclass(slots=True)
-class Changes:
-    """What an entry changes in its saga's rows; no lane appears twice.
-
-    Attributes:
-        token: of the worker that writes it, for the lanes it keeps.
-        default_queue: of the lanes whose queue the writer does not know.
-    """
-
-    fingerprint: str
-    token: UUID | None
-    default_queue: str = ""
-    removed: list[str] = field(default_factory=list)
-    added: list[Place] = field(default_factory=list)
-    moved: list[Place] = field(default_factory=list)
-
-    def joined(self, later: Changes) -> Changes | None:
-        """These and later ones as one; ``None`` where a row appears in both, or the writer would keep one."""
-        mine, theirs = self._lanes(), later._lanes()
-        if mine & theirs or any(place.owned for place in (*self.added, *self.moved, *later.added, *later.moved)):
-            return None
-        return replace(self, removed=self.removed + later.removed, added=self.added + later.added,
-                       moved=self.moved + later.moved)  # fmt: skip
-
-    def _lanes(self) -> set[str]:
-        return {*self.removed, *(place.lane for place in (*self.added, *self.moved))}
-
-    def removed_rows(self, saga_id: str) -> list[dict[str, Any]]:
-        """The rows to delete, as JSON; likewise those to insert and those to update."""
-        return [{"saga": saga_id, "lane": lane} for lane in self.removed]
-
-    def added_rows(self, saga_id: str) -> list[dict[str, Any]]:
-        return [self._row(saga_id, place) | {"fingerprint": self.fingerprint, "default_queue": self.default_queue}
-                for place in self.added]  # fmt: skip
-
-    def moved_rows(self, saga_id: str) -> list[dict[str, Any]]:
-        return [self._row(saga_id, place) for place in self.moved]
-
-    def _row(self, saga_id: str, place: Place) -> dict[str, Any]:
-        row = place.row()
-        row["saga"] = saga_id
-        if place.owned:
-            row["token"] = str(self.token)
-        return row
-
 
 _PLACES = """AS r (
     saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
@@ -132,42 +54,6 @@ MOVE = f"""
 
 ENTRY = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
 _READ = "seq, kind, lane, step, attempt, data, worker, at, format"
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A lane that a worker wants.
-
-    Attributes:
-        token: of the claim, should it win.
-        known: the last entry of its saga that the worker has, and when that was written.
-    """
-
-    saga_id: UUID
-    lane: str
-    token: UUID
-    known: int = 0
-    known_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What became of a wish.
-
-    Attributes:
-        attempt: to make; ``None`` where whoever takes the lane has to decide first, also whether the saga is too late.
-        open: the lane was free and due.
-        won: the lane is taken, and the start of its attempt appended.
-        entries: the columns of what the log has after the entries that were known, the new one last; of the whole log
-            where it does not have them; of a lane that is neither taken nor to be decided about, nothing.
-    """
-
-    fingerprint: str
-    attempt: int | None
-    queue: str
-    open: bool
-    won: bool
-    entries: list[Row]
 
 
 _MAYBE_LATE = f"""
@@ -379,18 +265,3 @@ def read_waiting(link: Link, saga_ids: Sequence[UUID]) -> set[UUID]:
         {"ids": list(saga_ids)},
     )
     return {row[0] for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """A message to send: a lane to offer, and the queue to offer it on.
-
-    Attributes:
-        alone: it shares its message with no other lane.
-    """
-
-    saga_id: UUID
-    lane: str
-    queue: str
-    priority: int | None = None
-    alone: bool = False
