@@ -17,4 +17,5 @@
 | `chart` | the pictures |
 | `guard` | the ratios under which `make bench-check` fails, which are in `floors.json` |
 | `machines` | the same with more workers |
+| `wide`, `wide_app` | what a branch costs in sagas of many branches, next to sagas of few: `python -m bench.wide` |
 """

@@ -72,12 +72,12 @@ class Servers:
         return self.observer.execute(statement.encode(), params).fetchone()
 
     @contextmanager
-    def workers(self, pool: Pool, concurrency: int, count: int = 1) -> Iterator[None]:
-        """Workers of the app for a while. Who runs something first waits for them."""
+    def workers(self, pool: Pool, concurrency: int, count: int = 1, app: str = "bench.app") -> Iterator[None]:
+        """Workers of the app, of the module that has it, for a while. Who runs something first waits for them."""
         name = f"{pool}-{concurrency}"
         workers = [
             # Told to say less than a worker that is waited for: a line for each task would slow tasks down more than sagas.
-            Worker("bench.app", log=self.folder / f"worker-{name}-{number}.log", pool=pool, concurrency=concurrency,
+            Worker(app, log=self.folder / f"worker-{name}-{number}.log", pool=pool, concurrency=concurrency,
                    cwd=ROOT, arguments=["--loglevel=warning"])
             for number in range(count)
         ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from bench import chart, guard, machines
+from bench import chart, guard, machines, wide
 from bench.figures import Spread, percentile, ratios, spread
 from bench.guard import Floor
 from bench.meter import Reading
@@ -216,6 +217,28 @@ def test_the_peers_that_are_measured_are_pinned():
     text = (ROOT / "setup.cfg").read_text()
     assert "dbos==" in text
     assert "celery-saga==" in text
+
+
+# --- wide sagas -------------------------------------------------------------------------------------------------------
+
+
+def test_as_many_branches_are_run_in_sagas_of_each_width():
+    shapes = wide.shapes_of([10, 1000], 4000)
+    assert {shape.branches * shape.sagas for shape in shapes} == {4000}
+    assert [str(shape) for shape in shapes] == ["400 of 10 together", "4 of 1,000 in turn", "4 of 1,000 together"]
+
+
+def test_a_branch_is_compared_with_one_of_a_narrow_saga_of_the_same_round():
+    narrow, together = wide.Shape(10, 400), wide.Shape(1000, 4)
+    spent = reading(workers=0.0002, postgres=0.0001)
+    counts = dict.fromkeys(wide.KINDS, 100.0)
+    costs = {
+        shape: wide.Costs(processor, [spent] * 3, [1.0] * 3, [counts] * 3)
+        for shape, processor in ((narrow, [1.0, 2.0, 3.0]), (together, [1.1, 2.4, 3.0]))
+    }
+    told = StringIO()
+    Console(width=200, file=told).print(wide.table(costs))
+    assert "4 of 1,000 together │  1.10 │ 1.00 to 1.20" in told.getvalue()
 
 
 def test_nothing_of_the_benchmark_is_shipped():
