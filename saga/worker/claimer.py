@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import psycopg
 
 from saga.core.commands import AskPolicy, KeepWatch, RunStep
 from saga.core.decision import watches_deadline
-from saga.core.events import AttemptStarted, DeadlinePassed, Event
+from saga.core.events import AttemptStarted, DeadlinePassed, Entry, Event
 from saga.core.machine import decide
 from saga.core.outcome import Report
 from saga.core.outline import Outline
@@ -34,6 +35,14 @@ logger = logging.getLogger("saga")
 
 _CLAIM_TRIES = 5
 _SETTLE_TRIES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a claim has read of a saga: the state, and the latest of the new entries of each lane."""
+
+    state: State
+    latest: Mapping[str | None, Entry]
 
 
 class Claimer:
@@ -110,12 +119,12 @@ class Claimer:
         try:
             with self._in_use(wishes):
                 offers = self._ask(wishes, sagas)
-                states: dict[UUID, State] = {}
+                news: dict[UUID, _News] = {}
                 for wish in wishes:
                     place = wish.saga_id, wish.lane
                     if place in offers and offers[place].won:
                         try:
-                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], states)
+                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], news)
                         except CorruptLog as error:
                             damaged[place] = str(error)
         except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
@@ -161,19 +170,17 @@ class Claimer:
             reach("claim.after")
         return offers
 
-    def _claimed(self, wish: Wish, known: State | None, offer: Offer, states: dict[UUID, State]) -> Attempt:
-        """The attempt that a claim started. Lanes of one saga that were taken together share its state."""
+    def _claimed(self, wish: Wish, known: State | None, offer: Offer, news: dict[UUID, _News]) -> Attempt:
+        """The attempt that a claim started. Lanes of one saga that were taken together share what is read of it."""
         saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
         assert saga is not None, "only known fingerprints are claimed"
-        entries = log.entries(wish.saga_id, offer.entries)
-        own = next(entry for entry in reversed(entries) if entry.lane == wish.lane)
+        found = news.get(wish.saga_id)
+        if found is None:
+            found = news[wish.saga_id] = self._read(Instance.of(wish.saga_id, saga), known, offer)
+        state, own = found.state, found.latest[wish.lane]
         started = own.event
         assert isinstance(started, AttemptStarted)
         self._engine.memory.note(wish.saga_id, [own])
-        state = states.get(wish.saga_id)
-        if state is None:
-            state = self._engine.take_in(Instance.of(wish.saga_id, saga), entries, known, self.attempts.worker())
-            states[wish.saga_id] = state
         if not _has_open(state, started):
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
@@ -183,6 +190,11 @@ class Claimer:
                   Lease(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
         self.attempts.running[wish.token] = run
         return run
+
+    def _read(self, instance: Instance, known: State | None, offer: Offer) -> _News:
+        entries = log.entries(instance.id, offer.entries)
+        latest = {entry.lane: entry for entry in entries}
+        return _News(self._engine.take_in(instance, entries, known, self.attempts.worker()), latest)
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
         """Leave a lane to a worker that has its definition, now or later."""
