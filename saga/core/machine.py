@@ -91,15 +91,17 @@ def decide(definition: Defined, state: State) -> tuple[Command, ...]:
     return tuple(decision.commands(definition.outline, state))
 
 
-def follow(definition: Defined, state: State, entry: Entry) -> tuple[State, Sequence[Command], Sequence[Command]]:
-    """Go on by one entry, from a state that is left as it is.
+def follow(
+    definition: Defined, state: State, entries: Sequence[Entry]
+) -> tuple[State, Sequence[Command], Sequence[Command]]:
+    """Go on by one entry or several, from a state that is left as it is.
 
     Returns:
-        the state after it, and the commands before and after it, those of lanes that it has not moved left out.
+        the state after them, and the commands before and after them, those of lanes that they have not moved left out.
     """
     outline = definition.outline
     decision.lanes_of(outline, state)
-    after = replay(outline, [entry], state)
+    after = replay(outline, entries, state)
     moved = None if after.lanes is None else after.lanes.moved
     return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
 

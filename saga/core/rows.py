@@ -5,7 +5,7 @@ The rows are a function of the state: a lane with something to be done has a row
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -58,17 +58,6 @@ class Changes:
     removed: list[str] = field(default_factory=list)
     added: list[Place] = field(default_factory=list)
     moved: list[Place] = field(default_factory=list)
-
-    def joined(self, later: Changes) -> Changes | None:
-        """These and later ones as one; ``None`` where a row appears in both, or the writer would keep one."""
-        mine, theirs = self._lanes(), later._lanes()
-        if mine & theirs or any(place.owned for place in (*self.added, *self.moved, *later.added, *later.moved)):
-            return None
-        return replace(self, removed=self.removed + later.removed, added=self.added + later.added,
-                       moved=self.moved + later.moved)  # fmt: skip
-
-    def _lanes(self) -> set[str]:
-        return {*self.removed, *(place.lane for place in (*self.added, *self.moved))}
 
     def removed_rows(self, saga_id: str) -> list[dict[str, Any]]:
         """The rows to delete, as JSON; likewise those to insert and those to update."""

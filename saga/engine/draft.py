@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from saga.core.commands import RunStep
-from saga.core.events import AttemptInterrupted, AttemptSucceeded, Entry, Event
+from saga.core.events import Entry, Event
 from saga.core.machine import extend, replay
 from saga.core.outline import Outline
 from saga.core.rows import Changes, Dispatch
@@ -70,7 +70,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event and all that follows from it, ready to be appended after ``state``.
+    """An event, or several, and all that follows from it, ready to be appended after ``state``.
 
     Attributes:
         after: the state with the events, but for the start of what is kept.
@@ -87,17 +87,6 @@ class Draft:
     status: NewStatus | None
     kept: RunStep | None
     before: datetime | None = None
-
-    def joined(self, other: Draft) -> Draft | None:
-        """This one and another that was drafted after it as one, where that is as good: ends after which nobody goes on."""
-        plain = all(
-            isinstance(event, (AttemptSucceeded, AttemptInterrupted)) for event in (*self.events, *other.events)
-        )
-        changes = self.changes.joined(other.changes) if plain and other.state is self.after else None
-        if changes is None:
-            return None
-        return replace(self, after=other.after, events=self.events + other.events, changes=changes,
-                       status=other.status or self.status)  # fmt: skip
 
     def is_too_late(self, state: State) -> bool:
         """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""

@@ -91,15 +91,34 @@ class Engine:
             claim: the worker that writes it, if one does.
             keep: that worker may go on with what follows, if it is single and runs on the same queue.
         """
+        return self.draft_all(subject, state, (event,), claim, keep=keep)
+
+    def draft_all(
+        self,
+        subject: Instance,
+        state: State,
+        events: tuple[Event, ...],
+        claim: Lease | None = None,
+        *,
+        keep: bool = False,
+    ) -> Draft:
+        """See what several events make of a state, one after the other: what follows is what follows from them all.
+
+        Args:
+            claim, keep: as ``draft`` has them.
+        """
         worker = claim.worker if claim else None
-        after, before, commands = follow(subject.outline, state, Entry(state.seq + 1, event, None, worker))
-        kept = next_inline(before, commands) if keep and not isinstance(event, AttemptStarted) else None
+        entries = [Entry(seq, event, None, worker) for seq, event in enumerate(events, state.seq + 1)]
+        after, before, commands = follow(subject.outline, state, entries)
+        kept = next_inline(before, commands) if keep and not isinstance(events[0], AttemptStarted) else None
         if kept and claim and self.catalog.queue(subject.saga, kept.step, kept.undo) != claim.queue:
             kept = None
         changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
                        claim.token if claim else None)  # fmt: skip
-        events = (event,) if kept is None else (event, start_of(subject.saga, kept))
-        before_it = _deadline(state, event) or (_deadline(after, events[-1]) if kept else None)
+        before_it = _deadline(state, events[0])
+        if kept:
+            events = (*events, start_of(subject.saga, kept))
+            before_it = before_it or _deadline(after, events[-1])
         return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
 
     def write(self, draft: Draft, link: Link | None = None) -> Written | None:

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from saga.core.outcome import Interruption, Outcome
+from saga.core.outcome import Failure, Interruption, Outcome
+from saga.core.outline import Fork, StepOutline
 from saga.errors import WorkerLost
 from saga.language.definition import Job, Saga
 from saga.worker.attempt import Attempt
@@ -56,6 +57,29 @@ def _affords_a_loss(job: Job) -> bool:
         return job.retry.next_wait(WorkerLost("another saga's step ended the process"), 1, 0.0) is not None
     except Exception:
         return False
+
+
+def by_saga(ended: Iterable[Ended]) -> list[list[Ended]]:
+    """What ended, apart for each saga."""
+    sagas: dict[UUID, list[Ended]] = {}
+    for run, outcome in ended:
+        sagas.setdefault(run.saga_id, []).append((run, outcome))
+    return list(sagas.values())
+
+
+def ends_lane(run: Attempt, outcome: Outcome) -> bool:
+    """Whether nothing follows in the lane of an attempt that still stands, unless somebody asks for it."""
+    if isinstance(outcome, Interruption):
+        return True
+    if isinstance(outcome, Failure):
+        return False
+    if run.state.rolling_back and not run.undo:
+        return True
+    items = run.saga.outline.lanes[run.lane].items
+    place = next(place for place, item in enumerate(items) if isinstance(item, StepOutline) and item.name == run.step)
+    if run.undo:
+        return not any(isinstance(item, Fork) or item.compensate for item in items[:place])
+    return place == len(items) - 1
 
 
 class Batch:

@@ -23,7 +23,7 @@ from saga.errors import SagaNotFound, first_line
 from saga.store.postgres import due, work
 from saga.store.postgres.database import Link
 from saga.worker.attempt import Attempt
-from saga.worker.batch import Ended
+from saga.worker.batch import Ended, by_saga, ends_lane
 from saga.worker.judgement import ending, in_ascii, not_stored, wait_after
 from saga.worker.redaction import Redact, redacted
 from saga.worker.report import report
@@ -127,9 +127,10 @@ class Recorder:
             try:
                 if draft is not None and (done := written.get(draft.subject.id)) is not None:
                     following += self._go_on_together([run for run, _ in members], draft, done)
-                elif len(members) > 1 and tries < _TOGETHER_TRIES:
+                elif draft is not None and len(members) > 1 and tries < _TOGETHER_TRIES:
                     back_off(tries)
-                    members[0][0].state = self._read_on(members[0][0])
+                    members[0][0].state = state = self._read_on(members[0][0])
+                    may = _never if draft.is_too_late(state) else may
                     following += self.record_all(members, may, hold=hold, tries=tries + 1)
                 else:
                     following += self._record_each(members, draft, written, may, hold=hold)
@@ -166,43 +167,31 @@ class Recorder:
     ) -> list[tuple[Draft | None, list[Ended]]]:
         """What ended, each with the draft that records it; none, where that is to be recorded by itself.
 
-        Of each saga one draft at most: of its first attempt, or of as many as did not fail and lead nowhere.
+        Of each saga one draft at most: of those attempts after which their lanes are over, or else of its first one.
         """
         if len(ended) == 1:
             return [(None, list(ended))]
-        sagas: dict[UUID, list[Ended]] = {}
-        for run, outcome in ended:
-            sagas.setdefault(run.saga_id, []).append((run, outcome))
-        shares: list[tuple[Draft | None, list[Ended]]] = []
-        for members in sagas.values():
-            shares += self._share(members, may_continue)
-        return shares
+        return [share for members in by_saga(ended) for share in self._share(members, may_continue)]
 
     def _share(
         self, members: Sequence[Ended], may_continue: Callable[[], bool]
     ) -> Iterator[tuple[Draft | None, list[Ended]]]:
-        if len(members) > 1:
-            newest = max((run.state for run, _ in members), key=lambda state: state.seq)
-            for run, _ in members:
-                run.state = newest
-        draft, sharing = None, []
+        newest = max((run.state for run, _ in members), key=lambda state: state.seq)
+        for run, _ in members:
+            run.state = newest
+        sharing: list[Ended] = []
+        alone: list[Ended] = []
         for run, outcome in members:
-            if not run.stands or (draft is not None and isinstance(outcome, Failure)):
-                yield None, [(run, outcome)]
-                continue
-            state = run.state if draft is None else draft.after
-            mine = self._draft(run, outcome, wait_after(run, outcome), keep=may_continue(), hold=False, state=state)
-            both = mine if draft is None else draft.joined(mine)
-            if both is None:
-                yield None, [(run, outcome)]
-                continue
-            draft = both
-            sharing.append((run, outcome))
-        if draft is not None:
-            yield draft, sharing
+            (sharing if run.stands and ends_lane(run, outcome) else alone).append((run, outcome))
+        if not sharing and alone[0][0].stands:
+            sharing.append(alone.pop(0))
+        if sharing:
+            yield self._draft_all(sharing, keep=may_continue()), sharing
+        for member in alone:
+            yield None, [member]
 
     def _go_on_together(self, runs: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
-        """Turn attempts whose end is committed into those that follow; of several, none does."""
+        """Turn attempts whose end is committed into the one that follows, if one does."""
         first, *others = runs
         for run in others:
             run.state = written.state
@@ -332,15 +321,22 @@ class Recorder:
         raise AssertionError("unreachable")
 
     def _draft(
-        self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False,
-        state: State | None = None,
-    ) -> Draft:  # fmt: skip
+        self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
+    ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
         event = redacted(ending(run, outcome, wait, held=held), self._redact)
         if plain:
             event = in_ascii(event)
-        return self.engine.draft(run.subject, state or run.state, event, run.claim, keep=keep)
+        return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
+
+    def _draft_all(self, ended: Sequence[Ended], *, keep: bool) -> Draft:
+        """What records the ends of attempts of one saga; the first of them goes on."""
+        run, outcome = ended[0]
+        keep = keep and not isinstance(outcome, Interruption)
+        events = (ending(each, how, wait_after(each, how), held=False) for each, how in ended)
+        told = tuple(redacted(event, self._redact) for event in events)
+        return self.engine.draft_all(run.subject, run.state, told, run.claim, keep=keep)
 
     def _keep_evidence(self, run: Attempt, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from saga import Handle, Parallel, Saga, Status, saga_completed, step_succeeded
-from saga.core.events import Paused
+from saga.core.events import Entry, Paused, entry_from_row
 from saga.core.outcome import Failure, Interruption, Success
 from saga.errors import Abort
-from saga.store.postgres import due
-from saga.store.postgres.database import Link
+from saga.store.postgres import due, log
+from saga.store.postgres.database import Link, Row
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
@@ -25,6 +25,8 @@ NUMBER = 8
 NAMES = [f"s{number}" for number in range(NUMBER)]
 WIDE = Saga("wide", Parallel(*map(step, NAMES)), step("z"))
 LONGER = Saga("longer", Parallel([step("a1"), step("a2")], [step("b1"), step("b2")]))
+NESTED = Saga("nested", Parallel([step("a1"), Parallel(step("i1"), step("i2")), step("a2")], step("b1")))
+UNEVEN = Saga("uneven", Parallel([step("a1"), step("a2")], step("b1"), step("c1")))
 ONLY = Saga("only", Parallel(*map(step, NAMES)))
 
 
@@ -86,12 +88,65 @@ def test_the_last_of_the_branches_ends_the_saga_with_the_others(bench: Bench) ->
     assert bench.sql("SELECT * FROM saga.work") == []
 
 
-def test_the_last_of_the_branches_is_followed_by_what_comes_after_them(bench: Bench) -> None:
+def test_the_last_of_the_branches_is_followed_by_what_comes_after_them_in_one_statement(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     handle, worker, runs = together(bench)
-    following = worker.record_all(succeeded(runs), always)
+    with counted_statements(monkeypatch) as statements:
+        following = worker.record_all(succeeded(runs), always)
+    assert len(statements) == 1
     assert [run.step for run in following] == ["z"]
+    assert list(worker.running.values()) == following
     bench.finish(worker, following[0])
     assert handle.status == Status.COMPLETED
+    assert bench.sql("SELECT * FROM saga.work") == []
+
+
+def test_what_a_claim_has_to_read_is_read_once_for_all_branches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def reading(saga_id: UUID, row: Row) -> Entry:
+        read.append(row[0])
+        return entry_from_row(saga_id, row)
+
+    monkeypatch.setattr(log, "entry_from_row", reading)
+    together(bench)
+    assert sorted(read) == list(range(1, NUMBER + 2))
+
+
+def test_branches_of_a_lane_that_ends_with_them_go_on_behind_it(bench: Bench) -> None:
+    """The first attempt goes on in the lane above, which is that of no attempt of the batch."""
+    bench.orchestrator.register(NESTED)
+    handle, worker = bench.start(NESTED), bench.worker()
+    worker.record(bench.claimed(handle, "main/a1", worker), Success(1), never)
+    runs, _ = Claimer(worker).claim_together([(handle.id, f"main/a1/{name}") for name in ("i1", "i2")], ["nested"])
+    following = worker.record_all(succeeded(runs), always)
+    assert [(run.lane, run.step) for run in following] == [("main/a1", "a2")]
+    bench.finish(worker, following[0])
+    assert bench.sql("SELECT lane FROM saga.work WHERE worker IS NULL") == [("main/b1",)]
+    bench.finish(worker, Claimer(worker).claim(handle.id, "main/b1"))
+    assert handle.status == Status.COMPLETED
+
+
+def test_branches_that_end_share_a_statement_while_others_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, worker, runs = together(bench, UNEVEN)
+    with counted_statements(monkeypatch) as statements:
+        following = worker.record_all(succeeded(runs), always)
+    assert len(statements) == 2
+    assert [run.step for run in following] == ["a2"]
+    bench.finish(worker, following[0])
+    assert handle.status == Status.COMPLETED
+
+
+def test_branches_that_are_undone_share_a_statement(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, worker, runs = together(bench, ONLY)
+    worker.record_all([*succeeded(runs[1:]), (runs[0], Failure(Abort("no"), effect=False))], always)
+    undos, left = Claimer(worker).claim_together(places(handle, NAMES[1:]), ["only"])
+    assert (len(undos), left) == (NUMBER - 1, [])
+    with counted_statements(monkeypatch) as statements:
+        assert worker.record_all(succeeded(undos), always) == []
+    assert len(statements) == 1
+    assert handle.status == Status.COMPENSATED
 
 
 def test_branches_that_have_a_next_step_go_on_inline(bench: Bench) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from saga import Handle, Retry, Saga, Status, Step
 from saga.core.outcome import Failure, Outcome, Success
 from saga.core.outline import DEADLINE
@@ -13,6 +15,7 @@ from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never, step
+from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import statements
 
 SOON = 0.3
@@ -74,6 +77,22 @@ def test_steps_of_many_sagas_that_end_together_are_each_judged_by_their_own_dead
     following = worker.record_all([(run, Success(1)) for run in runs], always)
     assert [run.saga_id for run in following] == [handle.id for handle in handles[1:]]
     assert kinds(handles[0], 1) == ["step_succeeded"]
+
+
+def test_branches_that_end_together_after_the_deadline_are_followed_by_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, worker, run = begin(bench, FORKED)
+    assert worker.record(run, Success(1), always) is None
+    branches, _ = Claimer(worker).claim_together([(handle.id, f"main/{name}") for name in ("b", "c")], ["forked"])
+    assert len(branches) == 2
+    pass_deadline(bench, handle)
+    with counted_statements(monkeypatch) as asked:
+        assert worker.record_all([(branch, Success(1)) for branch in branches], always) == []
+    assert len(asked) == 3  # the first refuses to start d, one reads on, one appends the ends alone
+    assert kinds(handle, 2) == ["step_succeeded"] * 2
+    assert Claimer(worker).claim(handle.id, "main") is None
+    nothing_started_too_late(handle)
 
 
 def test_a_claim_after_the_deadline_starts_nothing_and_turns_back(bench: Bench) -> None:

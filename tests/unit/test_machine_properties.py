@@ -389,7 +389,7 @@ def test_what_is_decided_entry_by_entry_is_what_a_walk_over_the_whole_saga_says(
 @given(sagas(), tapes)
 def test_all_that_an_entry_changes_is_in_the_lanes_that_it_moves(saga, tape):
     def watch(world, entry, before, after):
-        followed, old, new = follow(saga, before, entry)
+        followed, old, new = follow(saga, before, [entry])
         assert followed == after
         commands = {command.lane: command for command in walk(saga.outline, before)}
         for command in old:
@@ -398,6 +398,24 @@ def test_all_that_an_entry_changes_is_in_the_lanes_that_it_moves(saga, tape):
         assert commands == {command.lane: command for command in walk(saga.outline, after)}
 
     finished(saga, tape, watch)
+
+
+@given(sagas(), tapes, tapes)
+def test_all_that_several_entries_change_together_is_in_the_lanes_that_they_move(saga, tape, lengths):
+    entries = list(finished(saga, tape).entries)
+    state = replay(saga, entries[:1])
+    rest = entries[1:]
+    while rest:
+        number = lengths.pick([1, 2, 3, 5])
+        some, rest = rest[:number], rest[number:]
+        followed, old, new = follow(saga, state, some)
+        assert followed == replay(saga, some, state)
+        commands = {command.lane: command for command in walk(saga.outline, state)}
+        for command in old:
+            assert commands.pop(command.lane) == command
+        commands.update((command.lane, command) for command in new)
+        assert commands == {command.lane: command for command in walk(saga.outline, followed)}
+        state = followed
 
 
 @given(sagas(), tapes, tapes)
