@@ -2,7 +2,7 @@
 
 The house has floors. What stands on one uses what stands below it and, on its own floor, what stands to its right:
 
-    contrib, cli                the command line; Django
+    contrib, cli                Django; the command line
     ops, dev                    what operators ask of the whole; a stack to develop on
     client                      how sagas are started, waited for, read and acted on
     broker                      Celery's messages

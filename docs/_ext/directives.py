@@ -1,4 +1,4 @@
-"""A Sphinx directive for each function of `from_code`: `settings_table` is `settings-table`."""
+"""A Sphinx directive for each function of `from_code` and `house`: `settings_table` is `settings-table`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import from_code
+import house
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -17,7 +18,10 @@ WRITERS = (
     from_code.reserved_words_table,
     from_code.signals_table,
     from_code.command_line,
+    house.floors_table,
+    house.modules_list,
 )
+PICTURES = (from_code.transitions_diagram, house.floors_picture)
 
 
 def _markdown(write: Callable[[], str]) -> type[SphinxDirective]:
@@ -28,14 +32,18 @@ def _markdown(write: Callable[[], str]) -> type[SphinxDirective]:
     return FromCode
 
 
-class _Diagram(SphinxDirective):
-    def run(self) -> list[nodes.Node]:
-        return [nodes.raw("", from_code.transitions_diagram(), format="html")]
+def _picture(draw: Callable[[], str]) -> type[SphinxDirective]:
+    class Picture(SphinxDirective):
+        def run(self) -> list[nodes.Node]:
+            return [nodes.raw("", draw(), format="html")]
+
+    return Picture
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register them."""
     for write in WRITERS:
         app.add_directive(write.__name__.replace("_", "-"), _markdown(write))
-    app.add_directive("transitions-diagram", _Diagram)
+    for draw in PICTURES:
+        app.add_directive(draw.__name__.replace("_", "-"), _picture(draw))
     return {"parallel_read_safe": True}

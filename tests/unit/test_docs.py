@@ -32,11 +32,18 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-_spec = importlib.util.spec_from_file_location("from_code", ROOT / "docs/_ext/from_code.py")
-assert _spec is not None
-assert _spec.loader is not None
-from_code = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(from_code)
+
+def _extension(name: str) -> Any:
+    """A module of the documentation's own."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/_ext/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+from_code, house = _extension("from_code"), _extension("house")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -142,6 +149,18 @@ def test_every_transition_is_in_the_table_and_in_the_diagram() -> None:
     assert diagram.count("url(#tip)") == len({(source, target) for (source, _), target in TRANSITIONS.items()})
 
 
+def test_every_room_is_in_the_picture_and_every_module_in_the_list() -> None:
+    picture, listed = house.floors_picture(), house.modules_list()
+    assert [room for rooms in FLOORS for room in rooms if room not in picture] == []
+    assert picture.count("url(#down)") == sum(map(len, house.nearest(house.uses()).values()))
+    assert len(re.findall(r"^- `[\w.]+`: ", listed, re.MULTILINE)) == len(MODULES) - 1  # all but the package itself
+
+
+def test_what_is_used_by_another_way_is_left_out_of_the_picture_and_nothing_else() -> None:
+    found = {"a": {"b", "c"}, "b": {"c"}, "c": set[str](), "d": {"c"}}
+    assert house.nearest(found) == {"a": {"b"}, "b": {"c"}, "c": set(), "d": {"c"}}
+
+
 def test_every_trigger_status_and_reserved_word_is_explained() -> None:
     assert set(from_code.TRIGGERS) == {trigger for _, trigger in TRANSITIONS}
     assert set(from_code.STATUSES) == set(Status)
@@ -159,6 +178,9 @@ def test_every_trigger_status_and_reserved_word_is_explained() -> None:
         ("reference/settings.md", "settings-table"),
         ("reference/signals.md", "signals-table"),
         ("reference/cli.md", "command-line"),
+        ("architecture.md", "floors-table"),
+        ("architecture.md", "floors-picture"),
+        ("architecture.md", "modules-list"),
     ],
 )
 def test_a_page_takes_its_table_from_the_code(page: str, directive: str) -> None:
