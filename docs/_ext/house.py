@@ -146,7 +146,7 @@ def _arrows(places: dict[str, int]) -> Iterator[str]:
         taken[lane].append(span)
         x = edge + 16 + lane * _LANE
         start = span[0] + 11 + 4 * (outs[room] % 3)
-        end = span[1] + 5 + 5 * (ins[used] % 2)
+        end = span[1] + 5 + 4 * (ins[used] % 2)
         outs[room] += 1
         ins[used] += 1
         path = f"M{edge} {start} H{x - 6} q6 0 6 6 V{end - 6} q0 6 -6 6 H{edge + 1}"
