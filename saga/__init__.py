@@ -2,16 +2,16 @@
 
 The house has floors. What stands on one uses what stands below it and, on its own floor, what stands to its right:
 
-    contrib, cli                Django; the command line
-    ops, dev                    what operators ask of the whole; a stack to develop on
-    client                      how sagas are started, waited for, read and acted on
-    broker                      Celery's messages
-    worker                      what one process does that runs steps
-    relay                       who finds what is due, overdue or lost
-    engine, schema              the only writer of progress; how the tables are made and upgraded
-    language, store, telemetry  what a saga can say; where its log is kept; who is told of what happened
-    core                        what a saga is and does: no database, no Celery, no clock, no chance
-    barriers, log_context, context, config, crashpoints, errors
+    contrib, cli                          Django; the command line
+    ops, dev                              what operators ask of the whole; a stack to develop on
+    client                                how sagas are started, waited for, read and acted on
+    broker                                Celery's messages
+    worker                                what one process does that runs steps
+    relay                                 who finds what is due, overdue or lost
+    engine, schema                        the only writer of progress; how the tables are made and upgraded
+    barriers, language, store, telemetry  effects made once; what a saga can say; where its log is kept; who is told
+    core                                  what a saga is and does: no database, no Celery, no clock, no chance
+    log_context, context, config, crashpoints, errors
 """
 
 from importlib import import_module

@@ -6,7 +6,6 @@ with the effect, so the database itself knows what has been done there, whatever
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,8 +21,8 @@ from sqlalchemy.schema import CreateTable
 
 from saga.context import Current, current
 from saga.errors import AbandonedStep, BarrierError, brief
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.attempts import BarrierPassedTwice
+from saga.telemetry.stream import emit
 
 metadata = MetaData()
 
@@ -223,11 +222,7 @@ def _connection(connection: Connection | Session) -> Connection:
 def _warn_of_second(connection: Connection | Session, attempt: Current, name: str) -> None:
     """Tell of a second block under one name in one attempt: it looks like a duplicate, and may be another effect."""
     if (_where(connection), name) in _passed_by(attempt):
-        logger.warning(
-            "saga %s[%s], step %s: it passes a barrier in %s twice; the second block is skipped. If it has another effect, "
-            "give each a name of its own: barrier(connection, 'stock')",
-            *(attempt.saga, attempt.saga_id, attempt.step, _where(connection)),
-        )
+        emit(BarrierPassedTwice(attempt.saga, attempt.saga_id, attempt.step, _where(connection)))
 
 
 def _passed_by(attempt: Current) -> frozenset[tuple[str, str]]:

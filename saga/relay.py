@@ -8,7 +8,6 @@ lost on its way.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +22,8 @@ from saga.store.postgres.database import Database, Link, complaint
 from saga.store.postgres.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.upkeep import RelayBack, RelayCutOff, RelayFailed, RelayLooked, WorkersLost
+from saga.telemetry.stream import emit
 
 _TWO_LOOKS = 0.45
 """Seconds between two looks that both miss a worker, before it counts as gone."""
@@ -83,25 +82,27 @@ class Relay:
         """A look that leaves the relay alive whatever is wrong with what it looked at."""
         try:
             return self.tick()
-        except Exception:
-            logger.exception("the relay failed; it looks again")
+        except Exception as error:
+            emit(RelayFailed(error))
             return False
 
     def tick(self) -> bool:
         """One look; whether it was this process's turn."""
         self._more = False
+        began = time.monotonic()
         try:
             mine = self._look()
         except Unreachable as error:
             self._quiet_until = time.monotonic() + self._grace
             self._suspects.clear()
             if not self._failing:
-                logger.warning("the relay cannot reach the database: %s", complaint(error))
+                emit(RelayCutOff(complaint(error)))
             self._failing = True
             return False
         if self._failing:
             self._failing = False
-            logger.info("the relay reaches the database again")
+            emit(RelayBack())
+        emit(RelayLooked(mine, time.monotonic() - began))
         return mine
 
     def _look(self) -> bool:
@@ -168,5 +169,5 @@ class Relay:
         self._suspects = {worker: self._suspects.get(worker, now) for worker in absent}
         gone = [worker for worker, since in self._suspects.items() if now - since >= _TWO_LOOKS]
         if gone:
-            logger.warning("worker %s gone; its attempts are given back", ", ".join(map(str, gone)))
+            emit(WorkersLost(tuple(gone)))
         return gone

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +21,11 @@ from celery import Celery
 from saga.broker.publisher import HOPS, LOG, QUEUE, REALM, Foreign
 from saga.core.text import clean_text
 from saga.engine.engine import Unreachable
-from saga.errors import first_line
 from saga.store.postgres import log
 from saga.store.postgres.database import Database
+from saga.telemetry.facts.messages import ForeignLogFound, ForeignRealmFound, IdentityNotRead
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
-
-logger = logging.getLogger("saga")
 
 _AT_ONCE = 4
 _MOST_HOPS = 24
@@ -84,7 +82,7 @@ class Identity:
                     self._log_id = log.read_identity(link)
             except Unreachable as error:
                 self._not_before = time.monotonic() + _SAY_EVERY
-                logger.debug("the id of the log cannot be read: %s", first_line(error))
+                emit(IdentityNotRead(error))
         return self._log_id
 
     def stamp(self) -> dict[str, str]:
@@ -119,17 +117,15 @@ class Border:
         stamp = Stamp.of(request)
         ours = self._log_id() if stamp.log is not None else None
         if ours is not None and stamp.log != str(ours):
-            self._say(stamp, f"of another saga log ({stamp.log!r}, realm {stamp.realm!r}) than this worker's ({ours}): two "
-                             "environments share this broker; give each a broker, a virtual host or queues of its own")  # fmt: skip
+            self._say(stamp, ForeignLogFound(stamp.queue, stamp.log, stamp.realm, ours))
         elif stamp.realm not in (None, "", self._realm):
-            self._say(stamp, f"of realm {stamp.realm!r}, and this worker is of {self._realm!r}: two apps share a queue. "
-                             "Give each queues of its own; or, if they are to run each other's sagas, the same saga_realm")  # fmt: skip
+            self._say(stamp, ForeignRealmFound(stamp.queue, stamp.realm, self._realm))
         else:
             return True
         self._offer_on(task, args, stamp, request)
         return False
 
-    def _say(self, stamp: Stamp, text: str) -> None:
+    def _say(self, stamp: Stamp, found: ForeignLogFound | ForeignRealmFound) -> None:
         now = time.monotonic()
         about = stamp.log, stamp.realm
         if now < self._said.get(about, 0.0):
@@ -139,7 +135,7 @@ class Border:
             if len(self._said) >= _MOST_SAID:
                 return  # the headers are anybody's to make up
         self._said[about] = now + _SAY_EVERY
-        logger.error("on queue %r there are messages %s. They are offered on", stamp.queue, text)
+        emit(found)
 
     def _offer_on(self, task: str, args: Sequence[Any], stamp: Stamp, request: Any) -> None:
         wait = patience(stamp.hops)

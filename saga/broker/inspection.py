@@ -19,7 +19,7 @@ from celery.worker.consumer.control import Control
 from celery.worker.control import Panel
 
 from saga.telemetry.board import Board, Shown, mark_of
-from saga.telemetry.monitor import REDACTED
+from saga.telemetry.wording import REDACTED
 
 _SPARE = 16
 """Processes, or attempts at once, by which a pool may grow beyond what it was started for."""

@@ -6,7 +6,6 @@ A message is a hint. One that cannot be sent in time is dropped: the relay finds
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import queue
 import threading
@@ -25,11 +24,19 @@ from kombu.exceptions import OperationalError
 
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
-from saga.errors import brief, counted, cut, first_line
+from saga.errors import brief, cut, first_line
 from saga.store.postgres.pings import Ping
+from saga.telemetry.facts.messages import (
+    BrokerBack,
+    BrokerCutOff,
+    BrokerTooSlow,
+    MessageNotSent,
+    QueueRefused,
+    SendingFailed,
+    SendingMisconfigured,
+)
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
-
-logger = logging.getLogger("saga")
 
 RUN = "saga.run"
 PING = "saga.ping"
@@ -124,7 +131,7 @@ class Publisher:
             try:
                 self._queue.put_nowait((expires, message))
             except queue.Full:
-                logger.warning("the broker does not keep up; the relay sends the rest again")
+                emit(BrokerTooSlow())
                 return
 
     def flush(self, timeout: float | None = None) -> None:
@@ -191,13 +198,12 @@ class Publisher:
                 self._report(error)  # one queue that cannot be sent to holds up no other
         if self._failing and fresh:
             self._failing = False
-            logger.info("the broker answers again")
+            emit(BrokerBack())
 
     @staticmethod
     def _may_be_sent(message: Message) -> bool:
         if is_reserved(message.queue):
-            logger.error("nothing is sent to %s, which is no name of a queue, or one that brokers keep for themselves",
-                         brief(message.queue))  # fmt: skip
+            emit(QueueRefused(brief(message.queue)))
             return False
         return True
 
@@ -240,23 +246,20 @@ class Publisher:
     def _report(self, error: Exception) -> None:
         if isinstance(error, ValueError):
             # Such as a broker URL that cannot be read: the text would quote it, with the password.
-            self._complain(logging.ERROR, "is the broker's URL as it should be?")
+            self._complain(SendingMisconfigured, "is the broker's URL as it should be?")
             return
         if not self._is_connection_lost(error):
-            self._complain(logging.WARNING, cut(f"{type(error).__name__}: {first_line(error)}", _LONGEST_COMPLAINT))
-            logger.debug("a message could not be sent", exc_info=error)
+            self._complain(SendingFailed, cut(f"{type(error).__name__}: {first_line(error)}", _LONGEST_COMPLAINT))
+            emit(MessageNotSent(error))
             return
         if not self._failing:
-            logger.warning("the broker does not answer (%s); the relay sends the message again", error)
+            emit(BrokerCutOff(error))
         self._failing = True
 
-    def _complain(self, level: int, why: str) -> None:
+    def _complain(self, kind: type[SendingFailed | SendingMisconfigured], why: str) -> None:
         left_out = self._complaints.note(why, time.monotonic())
         if left_out is not None:
-            more = (
-                f", and {counted(left_out, 'other')} for the same reason since this was last said" if left_out else ""
-            )
-            logger.log(level, "a message could not be sent%s; the relay sends it again: %s", more, why)
+            emit(kind(why, left_out))
 
     def _is_connection_lost(self, error: Exception) -> bool:
         # A queue that there is not: to the transport of Redis that is a lost connection.

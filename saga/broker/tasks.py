@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,13 +13,12 @@ from saga.broker.border import Stamp
 from saga.broker.publisher import MOST_LANES, PING, RUN
 from saga.core.text import clean_text
 from saga.engine.engine import Unreachable
-from saga.errors import first_line
 from saga.store.postgres.database import complaint
+from saga.telemetry.facts.messages import CarrierMisused, MessageRefused, OfferLeft, PingNotNoted
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
 from saga.worker.lifetime import Lifetime
 from saga.worker.process import Shutdown, Worker
-
-logger = logging.getLogger("saga")
 
 _NO_LIMIT = 10 * 365 * 24 * 3600
 _LONGEST_TEXT = 10_000
@@ -55,11 +53,11 @@ def register_tasks(
     def run(self: Task, /, *args: Any, **kwargs: Any) -> None:
         try:
             if self.request.called_directly:
-                logger.error("%s is called by another task; only a message of its own is heard", RUN)
+                emit(CarrierMisused(RUN))
             elif (lanes := _read_lanes(args, kwargs)) and admits(RUN, args, self.request):
                 worker().executor.run(lanes, self.request)
         except Unreachable as error:
-            logger.warning("the database does not answer (%s); the relay offers the work again", complaint(error))
+            emit(OfferLeft(complaint(error)))
 
     @app.task(name=PING, bind=True, **options)  # type: ignore[untyped-decorator]
     def ping(self: Task, /, *args: Any, **kwargs: Any) -> None:
@@ -68,7 +66,7 @@ def register_tasks(
                 realm = Stamp.of(self.request).realm
                 see_ping(*found, *([] if realm is None else [realm]))
         except Unreachable as error:
-            logger.debug("a ping is not noted: %s", first_line(error))
+            emit(PingNotNoted(error))
 
 
 def _read_lanes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[UUID, str]]:
@@ -78,7 +76,7 @@ def _read_lanes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[UU
             raise ValueError(f"expected one list of at most {MOST_LANES} lanes")
         return [_read_lane(lane) for lane in args[0]]
     except ValueError as error:
-        logger.error("a malformed %s message is refused: %s", RUN, error)
+        emit(MessageRefused(RUN, str(error)))
         return []
 
 
@@ -92,7 +90,7 @@ def _read_ping(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, int
     """The queue and the number a ping carries; nothing if it carries anything else."""
     if not kwargs and len(args) == 2 and _is_text(args[0]) and type(args[1]) is int and 0 < args[1] <= _LATEST:
         return args[0], args[1]
-    logger.error("a malformed %s message is refused", PING)
+    emit(MessageRefused(PING))
     return None
 
 

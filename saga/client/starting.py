@@ -30,7 +30,8 @@ from saga.language.definition import PRIORITY, Saga, is_priority
 from saga.language.retry import LONGEST
 from saga.store.postgres import caller, log, search
 from saga.store.postgres.database import Link, driver_error
-from saga.telemetry import signals
+from saga.telemetry.facts.sagas import SagaOpened
+from saga.telemetry.stream import emit
 from saga.telemetry.trace import captured
 
 BATCH = 200
@@ -201,7 +202,7 @@ class Starter:
         self._engine.publish(messages)
         for order, found in zip(orders, opened, strict=True):
             if found.new:
-                signals.started(order.saga.name, found.id)
+                emit(SagaOpened(order.saga.name, found.id))
 
     @contextmanager
     def _own_link(self) -> Iterator[Link]:

@@ -6,7 +6,6 @@ at once and then every half a millisecond, an older one less often: a look comes
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -18,9 +17,9 @@ from saga.errors import CorruptLog, SagaNotFound
 from saga.store.port import End
 from saga.store.postgres import log
 from saga.store.postgres.database import Database
+from saga.telemetry.facts.sagas import LogsNotRead, WaitingFailed
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
-
-logger = logging.getLogger("saga")
 
 _SHORTEST, _LONGEST, _GROWTH = 0.0005, 0.1, 1.15
 _BATCH = 1000
@@ -120,7 +119,7 @@ class Waiter:
             ends = self._ask(waits)
         except Exception as error:
             if not isinstance(error, Unreachable):
-                logger.exception("the waiting for sagas failed; it looks again")
+                emit(WaitingFailed(error))
             time.sleep(_LONGEST)
             return
         now = time.monotonic()
@@ -134,5 +133,5 @@ class Waiter:
             try:
                 return log.read_ends(link, ids, [wait.saga_id for wait in waits if wait.wants_log])
             except CorruptLog as error:
-                logger.debug("one of %d logs cannot be read: %s", len(ids), error)
+                emit(LogsNotRead(len(ids), error))
                 return log.read_ends(link, ids, [])

@@ -6,7 +6,6 @@ position of the log together with all that follows from it. Whoever finds the po
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +29,14 @@ from saga.core.state import State
 from saga.engine.draft import Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
 from saga.engine.plan import dispatches, next_inline, plan
-from saga.errors import DatabaseNotReady, SagaNotFound, first_line
+from saga.errors import DatabaseNotReady, SagaNotFound
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga
 from saga.store.port import Addition, NewStatus
 from saga.store.postgres import log, search
 from saga.store.postgres.database import Database, Link
-from saga.telemetry import signals
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.sagas import Appended, EvidenceNotKept, HistoryCut
+from saga.telemetry.stream import emit
 
 Unreachable = (
     psycopg.OperationalError,
@@ -165,11 +163,15 @@ class Engine:
         return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
 
     def follow_up(self, draft: Draft, written: Written) -> None:
-        """Tell the rest of the world what is committed now: send the messages that are owed, and the signals."""
+        """Tell the rest of the world what is committed now: send the messages that are owed, and what was appended."""
         if draft.worker is not None:
             self.memory.note(draft.subject.id, _entries(draft, written.at))
         self.publish(written.dispatches)
-        signals.announce(draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state)
+        emit(
+            Appended(
+                draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state, draft.worker
+            )
+        )
 
     def _use(self, link: Link | None) -> AbstractContextManager[Link]:
         return self.database.link() if link is None else nullcontext(link)
@@ -265,11 +267,7 @@ class Engine:
         if known is None and not lost:
             return subject.replay(entries)
         event = HistoryLost(max([known.seq if known else 0, *(entry["seq"] for entry in lost)]), lost)
-        logger.error(
-            "saga %s: the database has lost entries, as after a failover to a standby that lagged: entry %d was known here,"
-            " with %s; it goes on from what its log says now, so steps may be made again, under the same keys",
-            subject, event.known, _in_words(lost),
-        )  # fmt: skip
+        emit(HistoryCut(subject.outline.name, subject.id, event.known, _in_words(lost)))
         self.memory.forget(subject.id)
         return self.keep_evidence(subject, subject.replay(entries), event, worker)
 
@@ -290,7 +288,7 @@ class Engine:
         except psycopg.DataError:
             raise
         except (*Unreachable, SagaNotFound) as error:
-            logger.warning("saga %s: the evidence could not be kept: %s", subject, first_line(error))
+            emit(EvidenceNotKept(subject.outline.name, subject.id, error))
         return state
 
     def _gone(self, subject: Instance, known: State) -> str:

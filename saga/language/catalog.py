@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from saga.core.outline import StepOutline
 from saga.core.text import dumps
 from saga.errors import DefinitionError, UnknownSaga, did_you_mean
 from saga.language.definition import Saga
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.messages import RouteFailed
+from saga.telemetry.stream import emit
 
 _KEPT = 1000
 
@@ -85,7 +84,7 @@ class Catalog:
         try:
             return self._routed(saga, step, undo)
         except DefinitionError as error:
-            logger.error("%s; meanwhile it goes to the default queue", error)
+            emit(RouteFailed(error))
             return self._route("")
 
     def check_routes(self, saga: Saga) -> None:

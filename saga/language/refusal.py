@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from typing import Any
 from celery.utils.serialization import UnpickleableExceptionWrapper
 
 from saga.errors import DefinitionError, brief
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.attempts import RefusalFailed
+from saga.telemetry.stream import emit
 
 AbortOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], Any]
 """What ``abort_on`` takes: an exception class, several, or a predicate of one exception."""
@@ -49,12 +48,8 @@ class Refusal:
         """What the predicate says; one that fails has not said that nothing happened."""
         try:
             return bool(predicate(error))
-        except Exception:
-            logger.exception(
-                "%s: abort_on failed when asked about a %s, so that counts as a failure that may have had its effect",
-                self.place,
-                type(error).__name__,
-            )
+        except Exception as failure:
+            emit(RefusalFailed(self.place, type(error).__name__, failure))
             return False
 
 

@@ -1,1 +1,3 @@
-"""Telemetry: who is told of what happened."""
+"""Telemetry: who is told of what happened. Importing any of it has the log lines written; who else listens does so when imported."""
+
+from saga.telemetry import wording as wording

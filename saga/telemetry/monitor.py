@@ -7,7 +7,6 @@ that cannot be sent are dropped.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
@@ -19,12 +18,11 @@ from celery import Celery
 
 from saga.context import Current
 from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
-from saga.errors import first_line
+from saga.telemetry.facts.messages import EventsDropped, MonitoringTooSlow
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
+from saga.telemetry.wording import REDACTED
 
-logger = logging.getLogger("saga")
-
-REDACTED = "<in the saga log>"
 _CAPACITY = 10_000
 _AT_ONCE = 500
 _LINGER = 0.05
@@ -88,7 +86,7 @@ class Monitor:
         try:
             self._queue.put_nowait((node, kind, fields))
         except queue.Full:
-            logger.debug("the broker does not keep up with the events; the rest is dropped")
+            emit(MonitoringTooSlow())
 
     def _start(self) -> None:
         with self._lock:
@@ -106,7 +104,7 @@ class Monitor:
             try:
                 Context().run(self._send_together, waiting)
             except Exception as error:
-                logger.debug("%d events are dropped: %s", len(waiting), first_line(error))
+                emit(EventsDropped(len(waiting), error))
 
     def _send_together(self, waiting: list[tuple[str | None, str, dict[str, Any]]]) -> None:
         """One message for all, as a worker's own dispatcher sends them."""

@@ -5,14 +5,14 @@ Each is sent once the log says so, by the process that wrote it, with ``sender``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from celery.utils.dispatch import Signal
 
-from saga.core.events import AttemptFailed, AttemptSucceeded, Event
-from saga.core.state import State, Status
+from saga.core.events import AttemptFailed, AttemptSucceeded
+from saga.core.state import Status
+from saga.telemetry.facts.sagas import Appended, SagaOpened
+from saga.telemetry.stream import subscribe
 
 saga_started = Signal(name="saga_started", providing_args={"saga_id"})
 step_succeeded = Signal(name="step_succeeded", providing_args={"saga_id", "step", "attempt"})
@@ -27,9 +27,10 @@ saga_stuck = Signal(name="saga_stuck", providing_args={"saga_id", "reason"})
 saga_abandoned = Signal(name="saga_abandoned", providing_args={"saga_id", "reason", "undos_owed"})
 
 
-def announce(saga: str, saga_id: UUID, events: Sequence[Event], before: State, after: State) -> None:
+def _announce(fact: Appended) -> None:
     """Send the signals of events that were appended together and of the status they led to."""
-    for event in events:
+    saga, saga_id, before, after = fact.saga, fact.saga_id, fact.before, fact.after
+    for event in fact.events:
         if isinstance(event, AttemptSucceeded) and not event.undo:
             _send(step_succeeded, saga, saga_id=saga_id, step=event.step, attempt=event.attempt)
         elif isinstance(event, AttemptFailed) and not event.undo:
@@ -48,11 +49,15 @@ def announce(saga: str, saga_id: UUID, events: Sequence[Event], before: State, a
             _send(saga_abandoned, saga, saga_id=saga_id, reason=after.reason, undos_owed=after.undos_owed)
 
 
-def started(saga: str, saga_id: UUID) -> None:
+def _announce_start(fact: SagaOpened) -> None:
     """Send ``saga_started``; a start in the caller's transaction sends it only where the commit is seen, in a Session."""
-    _send(saga_started, saga, saga_id=saga_id)
+    _send(saga_started, fact.saga, saga_id=fact.saga_id)
 
 
 def _send(signal: Signal, sender: str, **named: Any) -> None:
     if signal.receivers:
         signal.send(sender=sender, **named)
+
+
+subscribe(SagaOpened, _announce_start)
+subscribe(Appended, _announce)

@@ -10,6 +10,7 @@ from uuid import UUID
 from saga.core.state import State, StepStatus, Track
 from saga.engine.draft import Instance, Lease
 from saga.language.definition import Job, Saga
+from saga.telemetry.facts.attempts import AttemptName
 from saga.telemetry.watch import Watch
 
 
@@ -45,6 +46,11 @@ class Attempt:
         return Instance.of(self.saga_id, self.saga)
 
     @property
+    def name(self) -> AttemptName:
+        """Which one it is, for those who are told of it."""
+        return AttemptName(self.saga.name, self.saga_id, self.step, self.attempt, self.undo)
+
+    @property
     def job(self) -> Job:
         """What it runs."""
         return self.saga.job(self.step, self.undo)
@@ -69,5 +75,4 @@ class Attempt:
         return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
 
     def __str__(self) -> str:
-        what = "undo of " if self.undo else ""
-        return f"saga {self.saga.name}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"
+        return str(self.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,12 +25,12 @@ from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
 from saga.store.port import Offer, Wish
 from saga.store.postgres import due, fleet, log, work
+from saga.telemetry.facts.lanes import LanesNotClaimed
+from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Place
 from saga.worker.judgement import failure, wait_of_undecided
 from saga.worker.recorder import Recorder
-
-logger = logging.getLogger("saga")
 
 _CLAIM_TRIES = 5
 _SETTLE_TRIES = 200
@@ -128,7 +127,7 @@ class Claimer:
                         except CorruptLog as error:
                             damaged[place] = str(error)
         except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
-            logger.debug("one of %d lanes cannot be claimed: %s", len(wishes), first_line(error))
+            emit(LanesNotClaimed(len(wishes), error))
             with self._engine.database.link() as link:
                 # What could not be read may have been claimed all the same.
                 due.free_unrun(link, self.attempts.worker(), [wish.token for wish in wishes])

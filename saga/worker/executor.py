@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,16 +13,15 @@ from celery import Celery
 from saga.config import Settings
 from saga.core.outcome import Interruption
 from saga.engine.engine import Unreachable
-from saga.errors import first_line
 from saga.store.postgres import work
+from saga.telemetry.facts.lanes import LaneNotClaimed, LanesLeft
+from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Batch, Place, may_share, take
 from saga.worker.claimer import Claimer
 from saga.worker.lifetime import Lifetime
 from saga.worker.pace import Averages, Pace
 from saga.worker.performer import TOLD_TO_STOP, Performer
-
-logger = logging.getLogger("saga")
 
 
 class Executor:
@@ -99,8 +97,8 @@ class Executor:
             return self._claims.claim(saga_id, lane)
         except Unreachable:
             raise
-        except Exception:
-            logger.exception("saga %s, lane %s: it cannot be claimed", saga_id, lane)
+        except Exception as error:
+            emit(LaneNotClaimed(saga_id, lane, error))
             return None
 
     def _share_out(self, rest: deque[Place], run: Attempt, patience: float) -> None:
@@ -116,7 +114,7 @@ class Executor:
             with self._database.link() as link:
                 offers = work.offer_on(link, lanes, alone=alone)
         except Unreachable as error:
-            logger.warning("%d lanes are left to the relay, to be offered again: %s", len(lanes), first_line(error))
+            emit(LanesLeft(len(lanes), error))
             return
         self._attempts.engine.publish(offers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from typing import TypeVar
@@ -13,10 +12,10 @@ from saga.core.outcome import Failure, Interruption, Outcome, Report, Success
 from saga.core.text import ascii_only
 from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
 from saga.language.retry import LONGEST
+from saga.telemetry.facts.attempts import RetryPolicyFailed
+from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.report import report
-
-logger = logging.getLogger("saga")
 
 Ending = TypeVar("Ending", bound=Event)
 
@@ -84,8 +83,8 @@ def _ask_policy(run: Attempt, error: BaseException) -> float | None:
     attempt = max(1, run.attempt - track.uncounted)
     try:
         wait = run.job.retry.next_wait(error, attempt, _elapsed(run))
-    except Exception:
-        logger.exception("%s: its retry policy failed, so there is no further attempt", run)
+    except Exception as failed:
+        emit(RetryPolicyFailed(run.name, failed))
         return None
     first_loss = isinstance(error, WorkerLost) and track.losses <= 1
     return 0.0 if wait is not None and first_loss else wait

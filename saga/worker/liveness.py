@@ -7,7 +7,6 @@ socket closes, and Postgres drops the lock within milliseconds; no heartbeat is 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import socket
@@ -19,9 +18,9 @@ import psycopg
 from saga.config import Settings, postgres_url
 from saga.store.postgres.database import Database
 from saga.store.postgres.fleet import lock_class
+from saga.telemetry.facts.upkeep import LockMissed, LockRegained, NumberTaken
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
-
-logger = logging.getLogger("saga")
 
 _OPTIONS = (
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
@@ -106,7 +105,7 @@ class Liveness:
             taken = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (lock_class(self._schema), row[0]))
             if taken.fetchone() == (True,):
                 return row[0]
-            logger.warning("worker number %d: its lock is taken; the next one is tried", row[0])
+            emit(NumberTaken(row[0]))
 
     def _connect(self) -> psycopg.Connection[tuple[int]]:
         return psycopg.connect(
@@ -128,9 +127,9 @@ class Liveness:
                 continue
             try:
                 self._hold(self._connect(), worker)
-                logger.info("worker %s: the liveness lock is held again", worker)
+                emit(LockRegained(worker))
             except Exception as error:
-                logger.debug("worker %s: the liveness lock is not to be had yet: %s", worker, error)
+                emit(LockMissed(worker, error))
                 self._stopping.wait(_RECONNECT_EVERY)
         if self._connection is not None:
             self._connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -14,14 +13,13 @@ from celery import Celery
 
 from saga.core.rows import Dispatch
 from saga.engine.engine import Unreachable
-from saga.errors import first_line
 from saga.language.catalog import Catalog
 from saga.store.postgres import fleet
 from saga.store.postgres.database import Database
 from saga.store.postgres.fleet import About
+from saga.telemetry.facts.upkeep import EndNotNoted
+from saga.telemetry.stream import emit
 from saga.worker.liveness import Liveness
-
-logger = logging.getLogger("saga")
 
 _AT_THE_START = 500
 _WHILE_IDLE = 100
@@ -97,7 +95,7 @@ class Membership:
                     with self._database.link() as link:
                         fleet.leave(link, number)
         except Unreachable as error:
-            logger.debug("the end of a worker is not noted: %s", first_line(error))
+            emit(EndNotNoted(error))
 
     def _offer(self, about: About, limit: int) -> None:
         if self._left_out < self._pause:

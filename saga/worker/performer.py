@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback as tracebacks
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +16,7 @@ from celery.app.trace import trace_task
 from celery.exceptions import NotRegistered, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from saga.context import Current, action_key, current, reset_current, set_current, undo_key
+from saga.context import Current, action_key, reset_current, set_current, undo_key
 from saga.core.outcome import Failure, Interruption, Outcome, Success
 from saga.core.state import Results
 from saga.core.text import clean_text
@@ -28,10 +27,11 @@ from saga.language.codec import result_json
 from saga.language.refusal import Question, Refusal, asking
 from saga.store.postgres.transaction import StepTransaction, TransactionEnded
 from saga.telemetry.board import Board
-from saga.telemetry.monitor import REDACTED, Monitor
+from saga.telemetry.monitor import Monitor
 from saga.telemetry.sentry import held_back
 from saga.telemetry.trace import headers, restored
 from saga.telemetry.watch import Watch
+from saga.telemetry.wording import REDACTED
 from saga.worker.attempt import Attempt
 from saga.worker.recorder import Recorder
 from saga.worker.report import describe
@@ -288,16 +288,3 @@ def _traceback(error: BaseException) -> str | None:
     except Exception:
         return None
     return clean_text(text[-4000:])
-
-
-# --- Celery's log lines show no payload -------------------------------------------------------------------------------
-
-
-class _Redaction(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, dict) and "return_value" in record.args and current() is not None:
-            record.args = {**record.args, "return_value": REDACTED}
-        return True
-
-
-logging.getLogger("celery.app.trace").addFilter(_Redaction())

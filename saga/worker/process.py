@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import signal
@@ -17,6 +16,10 @@ from saga.config import Settings
 from saga.engine.engine import Engine, Unreachable
 from saga.relay import Relay
 from saga.store.postgres import due, work
+from saga.telemetry.facts.attempts import ProcessOverdue, ThreadOverdue
+from saga.telemetry.facts.lanes import LanesFreed
+from saga.telemetry.facts.upkeep import ReliefFailed, UpkeepCutOff, UpkeepFailed
+from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
 from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
@@ -25,8 +28,6 @@ from saga.worker.liveness import Liveness
 from saga.worker.membership import Membership
 from saga.worker.pace import Averages
 from saga.worker.recorder import Recorder
-
-logger = logging.getLogger("saga")
 
 _RELIEF_EVERY = 0.2
 """Seconds between two looks at who waits for a long attempt."""
@@ -104,9 +105,9 @@ class Worker:
                 try:
                     care()
                 except Unreachable as error:
-                    logger.debug("the upkeep cannot reach the database: %s", error)
-                except Exception:
-                    logger.exception("the upkeep failed; it looks again")
+                    emit(UpkeepCutOff(error))
+                except Exception as error:
+                    emit(UpkeepFailed(error))
             if self._stopping.wait(self._settings.relay_interval):
                 return
 
@@ -119,8 +120,8 @@ class Worker:
         while not self._stopping.wait(_RELIEF_EVERY):
             try:
                 self.executor.relieve()
-            except Exception:
-                logger.exception("the relief of a batch failed; it looks again")
+            except Exception as error:
+                emit(ReliefFailed(error))
 
     def _free_unrun(self) -> None:
         """Give back what this process owns but does not run, seen twice: the reply to its claim was lost."""
@@ -132,7 +133,7 @@ class Worker:
             again = unrun & self._unrun
             self._unrun = unrun - again
             if again:
-                logger.warning("worker %s owned %d lanes that nothing ran; they are given back", worker, len(again))
+                emit(LanesFreed(worker, len(again)))
                 self._publish(due.free_unrun(link, worker, list(again)))
 
     def _end_overdue(self) -> None:
@@ -147,12 +148,8 @@ class Worker:
             ):
                 continue
             if self._kills_itself:
-                logger.error(
-                    "%s: it holds this process %g s past its timeout; the process ends itself",
-                    run,
-                    self._settings.kill_grace,
-                )
+                emit(ProcessOverdue(run.name, self._settings.kill_grace))
                 os.kill(os.getpid(), signal.SIGKILL)
             elif token not in self._reported:
                 self._reported.add(token)
-                logger.error("%s: it holds a thread past its timeout, and this pool cannot end it", run)
+                emit(ThreadOverdue(run.name))

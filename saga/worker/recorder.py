@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,13 +21,15 @@ from saga.engine.engine import Engine, Unreachable, back_off
 from saga.errors import SagaNotFound, first_line
 from saga.store.postgres import due, work
 from saga.store.postgres.database import Link
+from saga.telemetry.facts.attempts import AttemptCameLate, LogFoundGone
+from saga.telemetry.facts.lanes import LaneDamaged, LaneNotGivenBack
+from saga.telemetry.facts.sagas import OutcomesUnknown, OutcomeUnknown
+from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Ended, by_saga, ends_lane
 from saga.worker.judgement import ending, in_ascii, not_stored, wait_after
 from saga.worker.redaction import Redact, redacted
 from saga.worker.report import report
-
-logger = logging.getLogger("saga")
 
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
@@ -213,9 +214,7 @@ class Recorder:
         except BaseException as error:
             if not isinstance(error, (*Unreachable, *_REFUSED)):
                 interrupt = error
-            logger.warning(
-                "what happened to %d sagas is not known to be in the log: %s", len(drafts), first_line(error)
-            )
+            emit(OutcomesUnknown(len(drafts), error))
             written = [self.find(draft) for draft in drafts]
         found = zip(drafts, written, strict=True)
         return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
@@ -279,11 +278,11 @@ class Recorder:
         try:
             self.park_damaged(run.saga_id, run.lane, problem)
         except Unreachable as further:
-            logger.warning("%s: the lane could not be given back: %s", run, first_line(further))
+            emit(LaneNotGivenBack(run.name, further))
 
     def park_damaged(self, saga_id: UUID, lane: str, problem: str) -> None:
         """Park a lane whose log cannot be read or written, freeing it first if its claim was committed."""
-        logger.error("%s", problem)
+        emit(LaneDamaged(saga_id, lane, problem))
         worker = self.worker()
         with self.engine.database.link() as link:
             unrun = [token for token in work.owned_tokens(link, worker) if token not in self.running]
@@ -296,7 +295,7 @@ class Recorder:
         except _REFUSED:
             raise
         except Unreachable as error:
-            logger.warning("saga %s: what happened is not known to be in the log: %s", draft.subject, first_line(error))
+            emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
             return self.find(draft)
 
     def find(self, draft: Draft) -> Written | None:
@@ -308,7 +307,7 @@ class Recorder:
         try:
             return self._insist(lambda: self.engine.read(run.subject, run.state, self.worker()))
         except SagaNotFound as error:
-            logger.error("%s: what it has brought finds no log: %s", run, error)
+            emit(LogFoundGone(run.name, error))
             return run.subject.replay(())
 
     @staticmethod
@@ -345,7 +344,7 @@ class Recorder:
         result = outcome.result if isinstance(outcome, Success) else None
         late = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
         event = redacted(late, self._redact)
-        logger.warning("%s: ended (%s) after it had been declared over; kept as evidence only", run, word)
+        emit(AttemptCameLate(run.name, word))
         if run.watch is not None:
             run.watch.end(event)
         try:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 from saga.core.events import Event
 from saga.core.text import clean_text
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.attempts import RedactionFailed
+from saga.telemetry.stream import emit
 
 Redact = Callable[[str], str]
 Said = TypeVar("Said", bound=Event)
@@ -34,5 +33,5 @@ def _text(redact: Redact, text: str) -> str:
         return clean_text(found)
     except Exception as error:
         # Its own text may hold what it was to take out.
-        logger.error("saga_redact failed (%s); the text of an error is left out of the log", type(error).__name__)
+        emit(RedactionFailed(type(error).__name__))
         return f"<left out: saga_redact failed: {type(error).__name__}>"

@@ -7,7 +7,6 @@ as they are in any ``atomic`` block, and ``on_commit`` waits for the log's commi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,9 +23,9 @@ from psycopg.rows import tuple_row
 
 from saga.contrib.django.conf import log_database
 from saga.errors import SagaError, brief
+from saga.telemetry.facts.attempts import HookFailed
+from saga.telemetry.stream import emit
 from saga.worker.report import describe
-
-logger = logging.getLogger("saga")
 
 _WHERE = "SELECT current_database(), pg_postmaster_start_time()"
 
@@ -86,8 +85,8 @@ class DjangoTransaction:
             _, hook, *_ = hooks.pop(0)
             try:
                 hook()
-            except Exception:
-                logger.exception("on_commit(%s) of a transactional step failed, after the commit", brief(hook))
+            except Exception as error:
+                emit(HookFailed(brief(hook), error))
 
 
 @lru_cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from saga.store.postgres import due
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.due import WATCH_ON, Chore
 from saga.store.postgres.pings import Ping
-
-logger = logging.getLogger("saga")
+from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff
+from saga.telemetry.stream import emit
 
 Message = TypeVar("Message", Dispatch, Ping)
 
@@ -100,10 +99,13 @@ class Chores:
         """Do a chore to the lanes it picks; to how many it was done."""
         asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside(), **params}
         try:
-            return self.transact(lambda link: due.do(link, chore, asked), silent=chore is WATCH_ON)
+            done = self.transact(lambda link: due.do(link, chore, asked), silent=chore is WATCH_ON)
         except _PARTLY as error:
-            logger.warning("some lanes cannot %s all at once: %s", chore.word, first_line(error))
-            return self._one_by_one(chore, asked)
+            emit(ChoreFailed(chore.word, error))
+            done = self._one_by_one(chore, asked)
+        if done:
+            emit(ChoreDone(chore.word, done))
+        return done
 
     def _one_by_one(self, chore: Chore, asked: dict[str, Any]) -> int:
         with self.turn() as link:
@@ -130,15 +132,15 @@ class Chores:
         strikes = self._aside.get(saga_id, (0.0, 0))[1] + 1
         self._aside[saga_id] = time.monotonic() + _ASIDE, strikes
         if isinstance(error, psycopg.OperationalError) and strikes < _STRIKES:
-            logger.warning("saga %s, lane %s: it cannot %s yet: %s", saga_id, lane, chore.word, first_line(error))
+            emit(LaneLeftAside(saga_id, lane, chore.word, error))
             return
         problem = f"it cannot {chore.word}: {first_line(error)}"
-        logger.error("saga %s, lane %s: %s", saga_id, lane, problem)
+        emit(LanePutOff(saga_id, lane, problem))
         try:
             with self.turn(_PATIENCE_WITH_ONE) as link:
                 due.put_off(link, saga_id, lane, problem)
         except _PARTLY as failed:
-            logger.error("saga %s, lane %s: nor can that be noted: %s", saga_id, lane, first_line(failed))
+            emit(LaneNotPutOff(saga_id, lane, failed))
 
     def _set_aside(self) -> list[UUID]:
         """The sagas to leave alone for now; how often is remembered for a while longer."""

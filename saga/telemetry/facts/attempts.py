@@ -1,0 +1,117 @@
+"""Facts about attempts, and about code of the user's that has its part in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from saga.telemetry.stream import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptName:
+    """Which attempt a fact is about."""
+
+    saga: str
+    saga_id: UUID
+    step: str
+    attempt: int
+    undo: bool
+
+    def __str__(self) -> str:
+        what = "undo of " if self.undo else ""
+        return f"saga {self.saga}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptCameLate(Fact):
+    """An attempt ended after the log had declared it over.
+
+    Attributes:
+        outcome: what it came to: ``success``, ``failure`` or ``interruption``.
+    """
+
+    attempt: AttemptName
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogFoundGone(Fact):
+    """An attempt ended whose saga is no longer in the database."""
+
+    attempt: AttemptName
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOverdue(Fact):
+    """An attempt holds its process past its timeout, and the process is about to end itself.
+
+    Attributes:
+        grace: seconds past the timeout.
+    """
+
+    attempt: AttemptName
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOverdue(Fact):
+    """An attempt holds a thread past its timeout, which nobody can end."""
+
+    attempt: AttemptName
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicyFailed(Fact):
+    """A step's retry policy raised, which means that there is no further attempt."""
+
+    attempt: AttemptName
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalFailed(Fact):
+    """A step's ``abort_on`` raised when asked about an error.
+
+    Attributes:
+        place: the saga and the step.
+        about: the type of the error it was asked about.
+    """
+
+    place: str
+    about: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionFailed(Fact):
+    """The user's ``saga_redact`` raised. What it raised may hold what it was to take out, so only its type is told."""
+
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed(Fact):
+    """What a transactional step gave to Django's ``on_commit`` raised, after the commit.
+
+    Attributes:
+        hook: how it looks.
+    """
+
+    hook: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierPassedTwice(Fact):
+    """A step came to a second barrier under a name that it had passed in the same attempt.
+
+    Attributes:
+        database: where the barrier is, without the password.
+    """
+
+    saga: str
+    saga_id: UUID
+    step: str
+    database: str
