@@ -10,7 +10,7 @@ import pytest
 from saga import Handle, Status
 from saga.core.events import AttemptInterrupted, AttemptLost, AttemptStarted
 from saga.dev import Stack
-from tests.acceptance.conftest import World, acceptance_app, eventually
+from tests.acceptance.conftest import BROKERS, World, acceptance_app, broker_url, eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]
 
@@ -18,9 +18,10 @@ assert acceptance_app
 
 
 @pytest.fixture
-def sharing(stack: Stack) -> Iterator[World]:
-    """A world in which every saga is quick enough to share."""
-    world = World(stack, stack.broker_url, {"saga_batch_below": 60, "saga_relay_interval": 0.2})
+def sharing(stack: Stack, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world in which every saga is quick enough to share; on the broker of that name, if a test names one."""
+    broker = broker_url(stack, getattr(request, "param", "valkey"))
+    world = World(stack, broker, {"saga_batch_below": 60, "saga_relay_interval": 0.2})
     yield world
     world.close()
 
@@ -83,6 +84,7 @@ def test_sagas_that_cannot_afford_to_lose_an_attempt_share_no_batch(sharing: Wor
     assert not any(isinstance(entry.event, AttemptLost) for handle in others for entry in handle.log())
 
 
+@pytest.mark.parametrize("sharing", BROKERS, indirect=True)
 def test_a_pool_whose_processes_live_for_one_message_still_runs_the_sagas_of_a_message_together(sharing: World) -> None:
     sharing.worker(concurrency=1, arguments=["--max-tasks-per-child=1"])
     finish_all(sharing, sharing.orchestrator.start_many("sequence", [{"script": {}}]))
