@@ -5,36 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from saga.core.outline import DEADLINE
+from saga.core.ref import AttemptRef
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """Something to be done next in one lane."""
 
-    lane: str
+    @property
+    def lane(self) -> str:
+        """The lane."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class RunStep(Command):
-    """Make an attempt of a step's action, or of its undo.
+class AttemptCommand(Command):
+    """Something to be done about an attempt of a step's action, or of its undo."""
+
+    ref: AttemptRef
+
+    @property
+    def lane(self) -> str:
+        """The lane of the step."""
+        return self.ref.lane
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep(AttemptCommand):
+    """Make an attempt.
 
     Attributes:
         due: not before; ``None`` is at once, or ``wait`` seconds from now where that is set.
     """
 
-    step: str
-    attempt: int
-    undo: bool = False
     due: datetime | None = None
     wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class AskPolicy(Command):
+class AskPolicy(AttemptCommand):
     """Settle an attempt that timed out, was lost or interrupted: ask the retry policy what follows."""
-
-    step: str
-    attempt: int
-    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +55,12 @@ class KeepWatch(Command):
     due: datetime | None = None
     wait: float | None = None
 
+    @property
+    def lane(self) -> str:
+        """The lane of the deadline, which runs no step."""
+        return DEADLINE
+
 
 @dataclass(frozen=True, slots=True)
-class Wait(Command):
+class Wait(AttemptCommand):
     """Nothing to start: a worker holds the lane, with an attempt open or a short wait before the next."""
-
-    step: str
-    attempt: int
-    undo: bool = False

@@ -18,7 +18,8 @@ from typing import Any
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.core.events import AttemptEvent, Event
-from saga.core.outline import DEADLINE, Fork, Lane, Outline, StepOutline
+from saga.core.outline import Fork, Lane, Outline, StepOutline
+from saga.core.ref import AttemptRef
 from saga.core.state import Lanes, Standing, State, Status, StepState, StepStatus, Track
 
 
@@ -29,7 +30,7 @@ def commands(outline: Outline, state: State, only: Iterable[str] | None = None) 
         if (found := standing.get(lane)) and found.command:
             yield found.command
     if watches_deadline(state):
-        yield KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None)
+        yield KeepWatch(state.deadline, state.deadline_wait if state.deadline is None else None)
 
 
 def lanes_of(outline: Outline, state: State) -> Lanes:
@@ -117,14 +118,14 @@ def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Comma
     if track.over:
         return None
     if track.status is StepStatus.RUNNING or track.held:
-        return Wait(step.lane, step.name, track.attempts, undo)
+        return Wait(AttemptRef(step.lane, step.name, track.attempts, undo))
     if track.status is StepStatus.UNDECIDED:
-        return AskPolicy(step.lane, step.name, track.attempts, undo)
+        return AskPolicy(AttemptRef(step.lane, step.name, track.attempts, undo))
     if state.halted or (undo and (step.name, False) in state.stuck_on):
         return None
     if track.attempts == 0 and not undo:
-        return RunStep(step.lane, step.name, 1, undo, state.not_before, state.delay)
-    return RunStep(step.lane, step.name, track.attempts + 1, undo, track.due, track.wait)
+        return RunStep(AttemptRef(step.lane, step.name, 1, undo), state.not_before, state.delay)
+    return RunStep(AttemptRef(step.lane, step.name, track.attempts + 1, undo), track.due, track.wait)
 
 
 def watches_deadline(state: State) -> bool:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from saga.core.ref import AttemptRef
 from saga.errors import CorruptLog
 
 FORMAT = 2
@@ -56,6 +57,11 @@ class AttemptEvent(Event):
     step: str
     attempt: int
     undo: bool = False
+
+    @property
+    def ref(self) -> AttemptRef:
+        """The attempt it is about."""
+        return AttemptRef(self.lane, self.step, self.attempt, self.undo)
 
 
 @dataclass(frozen=True, slots=True)

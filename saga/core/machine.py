@@ -51,6 +51,7 @@ from saga.core.events import (
     StepSkipped,
 )
 from saga.core.outline import Outline, StepOutline
+from saga.core.ref import AttemptRef
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, moment, trigger
 from saga.errors import Cause
@@ -106,11 +107,11 @@ def follow(
     return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
 
 
-def failure_outcome(state: State, event: AttemptEvent, *, effect: bool) -> str:
+def failure_outcome(state: State, ref: AttemptRef, *, effect: bool) -> str:
     """The word for a failure that ends the track: ``failed`` for an undo, ``aborted`` or ``unknown`` for an action."""
-    if event.undo:
+    if ref.undo:
         return "failed"
-    return "unknown" if effect or not state.steps[event.step].certain else "aborted"
+    return "unknown" if effect or not state.steps[ref.step].certain else "aborted"
 
 
 # --- what happened ----------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class Engine:
         entries = [Entry(seq, event, None, worker) for seq, event in enumerate(events, state.seq + 1)]
         after, before, commands = follow(subject.outline, state, entries)
         kept = next_inline(before, commands) if keep and not isinstance(events[0], AttemptStarted) else None
-        if kept and claim and self.catalog.queue(subject.saga, kept.step, kept.undo) != claim.queue:
+        if kept and claim and self.catalog.queue(subject.saga, kept.ref.step, kept.ref.undo) != claim.queue:
             kept = None
         changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
                        claim.token if claim else None)  # fmt: skip
@@ -313,7 +313,7 @@ def _entries(draft: Draft, at: datetime) -> list[Entry]:
 def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
     """The event that starts an attempt."""
     assert saga is not None, "a worker runs only what it has the definition of"
-    return AttemptStarted(step.lane, step.step, step.attempt, step.undo, saga.job(step.step, step.undo).timeout)
+    return AttemptStarted(*step.ref, timeout=saga.job(step.ref.step, step.ref.undo).timeout)
 
 
 def _deadline(state: State, event: Event) -> datetime | None:
@@ -336,8 +336,7 @@ def _same(stored: Event, drafted: Event) -> bool:
     if isinstance(stored, Request):
         stored = replace(stored, session_user=None)  # which only the database knows
     if isinstance(stored, AttemptEvent) and isinstance(drafted, AttemptEvent):
-        mine = (drafted.lane, drafted.step, drafted.attempt, drafted.undo)
-        return type(stored) is type(drafted) and (stored.lane, stored.step, stored.attempt, stored.undo) == mine
+        return type(stored) is type(drafted) and stored.ref == drafted.ref
     return stored == drafted
 
 

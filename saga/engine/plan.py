@@ -62,21 +62,20 @@ def place_of(catalog: Catalog, saga: Saga | None, state: State, command: Command
         default = catalog.queue(saga, "", False)
         return Place(command.lane, "", None, False, default, state.priority, command.due, command.wait)
     assert isinstance(command, (RunStep, AskPolicy, Wait))
-    queue = catalog.queue(saga, command.step, command.undo) if saga else None
-    job = saga.job(command.step, command.undo) if saga else None
+    ref = command.ref
+    queue = catalog.queue(saga, ref.step, ref.undo) if saga else None
+    job = saga.job(ref.step, ref.undo) if saga else None
     priority = state.priority if job is None or job.priority is None else job.priority
-    place = Place(command.lane, command.step, None, command.undo, queue, priority)
+    place = Place(ref.lane, ref.step, None, ref.undo, queue, priority)
     if isinstance(command, AskPolicy):
         return replace(place, sent=saga is not None)
     if owned:
         assert saga is not None
-        return replace(place, attempt=command.attempt, owned=True, watch=watch(saga))
+        return replace(place, attempt=ref.attempt, owned=True, watch=watch(saga))
     assert isinstance(command, RunStep), "a lane that waits has an owner"
     at_once = command.due is None and not command.wait
     # Who does not know the queue leaves the sending to the relay.
-    return replace(
-        place, attempt=command.attempt, due=command.due, wait=command.wait, sent=at_once and saga is not None
-    )
+    return replace(place, attempt=ref.attempt, due=command.due, wait=command.wait, sent=at_once and saga is not None)
 
 
 def dispatches(saga_id: UUID, changes: Changes) -> list[Dispatch]:

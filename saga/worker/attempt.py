@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from saga.core.ref import AttemptRef
 from saga.core.state import State, StepStatus, Track
 from saga.engine.draft import Instance, Lease
 from saga.language.definition import Job, Saga
@@ -29,10 +30,7 @@ class Attempt:
     saga: Saga
     saga_id: UUID
     state: State
-    lane: str
-    step: str
-    attempt: int
-    undo: bool
+    ref: AttemptRef
     claim: Lease
     started_at: datetime | None
     clock: float = field(default_factory=time.monotonic)
@@ -49,6 +47,26 @@ class Attempt:
     def name(self) -> AttemptName:
         """Which one it is, for those who are told of it."""
         return AttemptName(self.saga.name, self.saga_id, self.step, self.attempt, self.undo)
+
+    @property
+    def lane(self) -> str:
+        """The lane it runs in."""
+        return self.ref.lane
+
+    @property
+    def step(self) -> str:
+        """The step it is an attempt of."""
+        return self.ref.step
+
+    @property
+    def attempt(self) -> int:
+        """Its number, from 1."""
+        return self.ref.attempt
+
+    @property
+    def undo(self) -> bool:
+        """Whether it is an attempt of the step's undo."""
+        return self.ref.undo
 
     @property
     def job(self) -> Job:

@@ -16,6 +16,7 @@ from saga.core.events import AttemptStarted, DeadlinePassed, Entry, Event
 from saga.core.machine import decide
 from saga.core.outcome import Report
 from saga.core.outline import Outline
+from saga.core.ref import AttemptRef
 from saga.core.rows import Dispatch
 from saga.core.state import State, StepStatus
 from saga.crashpoints import reach
@@ -184,9 +185,8 @@ class Claimer:
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
             )
-        queue = self._engine.catalog.queue(saga, started.step, started.undo)
-        run = Attempt(saga, wish.saga_id, state, started.lane, started.step, started.attempt, started.undo,
-                  Lease(self.attempts.worker(), wish.token, queue), state.at)  # fmt: skip
+        lease = Lease(self.attempts.worker(), wish.token, self._engine.catalog.queue(saga, started.step, started.undo))
+        run = Attempt(saga, wish.saga_id, state, started.ref, lease, state.at)
         self.attempts.running[wish.token] = run
         return run
 
@@ -219,7 +219,7 @@ class Claimer:
             Instance.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
         )
         self.attempts.running[claim.token] = None
-        run = Attempt(saga, saga_id, state, lane, "", 0, False, claim, None)
+        run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None)
         waits: dict[int, float | None] = {}
         late = False
         try:
@@ -256,12 +256,12 @@ class Claimer:
             return start_of(run.saga, command) if self._waited_out(run.state, command) else None
         if not isinstance(command, AskPolicy):
             return None
-        run.step, run.attempt, run.undo = command.step, command.attempt, command.undo
+        run.ref = command.ref
         track = run.track
         if run.attempt not in waits:
             waits[run.attempt] = wait_of_undecided(run)
         if track.ended == "interrupted" and not run.state.halted and (run.undo or not run.state.rolling_back):
-            return AttemptStarted(run.lane, run.step, run.attempt + 1, run.undo, run.job.timeout)
+            return AttemptStarted(*run.ref.next, timeout=run.job.timeout)
         effect = not (run.job.transactional and not run.undo)
         said = Report(track.error, track.error_type)
         return failure(run, said, None, waits[run.attempt], effect=effect)

@@ -30,11 +30,10 @@ def ending(run: Attempt, outcome: Outcome, wait: float | None, *, held: bool) ->
         wait: seconds before the next one; ``None`` when there is none.
         held: the worker keeps the lane meanwhile.
     """
-    where = (run.lane, run.step, run.attempt, run.undo)
     if isinstance(outcome, Success):
-        return AttemptSucceeded(*where, result=outcome.result)
+        return AttemptSucceeded(*run.ref, result=outcome.result)
     if isinstance(outcome, Interruption):
-        return AttemptInterrupted(*where, error=outcome.reason)
+        return AttemptInterrupted(*run.ref, error=outcome.reason)
     return failure(run, report(outcome.error), outcome.traceback, wait, effect=outcome.effect, held=held)
 
 
@@ -43,11 +42,10 @@ def failure(
 ) -> AttemptFailed:
     """The event of a failure, to be followed by another attempt if there is a wait and the saga goes on in that way."""
     held = held and not run.state.halted
-    event = AttemptFailed(run.lane, run.step, run.attempt, run.undo, "retry", said.error or "", traceback, wait, held, effect,
-                          said.error_type, said.code, said.details)  # fmt: skip
+    event = AttemptFailed(*run.ref, "retry", said.error or "", traceback, wait, held, effect, *said[1:])
     if wait is not None and (run.undo or not run.state.rolling_back):
         return event
-    outcome = failure_outcome(run.state, event, effect=effect)
+    outcome = failure_outcome(run.state, run.ref, effect=effect)
     return replace(event, outcome=outcome, wait=None, held=False)
 
 

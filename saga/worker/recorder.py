@@ -239,7 +239,7 @@ class Recorder:
 
     def wake(self, run: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
-        start = AttemptStarted(run.lane, run.step, run.attempt, run.undo, run.job.timeout)
+        start = AttemptStarted(*run.ref, timeout=run.job.timeout)
         late = False
         for tries in range(_SETTLE_TRIES):
             if not run.track.held or run.track.attempts != run.attempt - 1:
@@ -342,7 +342,7 @@ class Recorder:
         word = type(outcome).__name__.lower()
         said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
         result = outcome.result if isinstance(outcome, Success) else None
-        late = LateResult(run.lane, run.step, run.attempt, run.undo, word, said.error, result, *said[1:])
+        late = LateResult(*run.ref, word, said.error, result, *said[1:])
         event = redacted(late, self._redact)
         emit(AttemptCameLate(run.name, word))
         if run.watch is not None:
@@ -367,10 +367,9 @@ class Recorder:
     def _following(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
         event = draft.events[-1]
         if isinstance(event, AttemptStarted):
-            return Attempt(run.saga, run.saga_id, run.state, event.lane, event.step, event.attempt, event.undo, run.claim,
-                       written.at)  # fmt: skip
+            return Attempt(run.saga, run.saga_id, run.state, event.ref, run.claim, written.at)
         if isinstance(event, AttemptFailed) and event.held and run.track.held:
-            return replace(run, attempt=run.attempt + 1, started_at=None, held=event.wait)
+            return replace(run, ref=run.ref.next, started_at=None, held=event.wait)
         return None
 
 
@@ -383,11 +382,8 @@ def _tell(run: Attempt, draft: Draft) -> None:
     """Tell those who watch an attempt how it ended, as the log has it."""
     if run.watch is None:
         return
-    where = (run.lane, run.step, run.attempt, run.undo)
     for event in draft.events:
-        if not isinstance(event, AttemptEvent) or isinstance(event, AttemptStarted):
-            continue
-        if (event.lane, event.step, event.attempt, event.undo) == where:
+        if isinstance(event, AttemptEvent) and not isinstance(event, AttemptStarted) and event.ref == run.ref:
             run.watch.end(event)
 
 

@@ -32,6 +32,7 @@ from saga.core.events import (
 from saga.core.machine import decide, failure_outcome, replay
 from saga.core.outline import Outline
 from saga.core.permission import check
+from saga.core.ref import AttemptRef
 from saga.core.state import State, Status, StepState, Track
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -101,7 +102,7 @@ class Log:
 
     def failed(self, name: str, error: str = "it broke", *, undo: bool = False, effect: bool = True) -> Log:
         """Fail for good."""
-        outcome = failure_outcome(self.state, AttemptFailed(*self.where(name, undo)), effect=effect)
+        outcome = failure_outcome(self.state, self.where(name, undo), effect=effect)
         return self.append(AttemptFailed(*self.where(name, undo), outcome=outcome, error=error, effect=effect))
 
     def will_retry(
@@ -179,8 +180,8 @@ class Log:
     def lane(self, name: str) -> str:
         return self.outline.steps[name].lane
 
-    def where(self, name: str, undo: bool) -> tuple[str, str, int, bool]:
-        return self.lane(name), name, self.track(name, undo).attempts, undo
+    def where(self, name: str, undo: bool) -> AttemptRef:
+        return AttemptRef(self.lane(name), name, self.track(name, undo).attempts, undo)
 
     def track(self, name: str, undo: bool = False) -> Track:
         return self.state.track(name, undo)
@@ -206,6 +207,6 @@ def in_short(command: Any) -> str:
     kind = type(command).__name__
     if kind == "KeepWatch":
         return kind
-    verb = kind if kind != "RunStep" else "Undo" if command.undo else "Run"
-    undo = " undo" if command.undo and kind != "RunStep" else ""
-    return f"{verb} {command.step} {command.attempt}{undo}"
+    verb = kind if kind != "RunStep" else "Undo" if command.ref.undo else "Run"
+    undo = " undo" if command.ref.undo and kind != "RunStep" else ""
+    return f"{verb} {command.ref.step} {command.ref.attempt}{undo}"

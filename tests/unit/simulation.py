@@ -40,6 +40,7 @@ from saga.core.events import (
 )
 from saga.core.machine import decide, failure_outcome, replay
 from saga.core.permission import check, is_asked
+from saga.core.ref import AttemptRef
 from saga.core.state import State, StepStatus
 from saga.errors import NotAllowed
 from saga.language.definition import Parallel, Saga, Step
@@ -299,7 +300,7 @@ class World:
         step = self.saga.outline.steps[name]
         undo = self.state.steps[name].undo is not None and self.tape.flip()
         number = self.state.track(name, undo).attempts + self.tape.pick([-1, 2])
-        where = (step.lane, name, number, undo)
+        where = AttemptRef(step.lane, name, number, undo)
         event = self.tape.pick(
             [
                 LateResult(*where, outcome="success", result=1),
@@ -330,28 +331,28 @@ class World:
     def settle(self, command: AskPolicy) -> None:
         """Decide as ``Attempts`` does: after an interruption it just goes on, if anything may start."""
         state = self.state
-        interrupted = state.track(command.step, command.undo).ended == "interrupted"
-        if interrupted and not state.halted and (command.undo or not state.rolling_back):
-            self.start(RunStep(command.lane, command.step, command.attempt + 1, command.undo))
+        interrupted = state.track(command.ref.step, command.ref.undo).ended == "interrupted"
+        if interrupted and not state.halted and (command.ref.undo or not state.rolling_back):
+            self.start(RunStep(command.ref.next))
         else:
-            transactional = self.saga.outline.steps[command.step].transactional and not command.undo
+            transactional = self.saga.outline.steps[command.ref.step].transactional and not command.ref.undo
             self.fail(command, effect=not transactional, settling=True)
 
     def start(self, command: RunStep) -> None:
         if command.due:
             self.now = max(self.now, command.due)
-        timeout = self.saga.job(command.step, command.undo).timeout
+        timeout = self.saga.job(command.ref.step, command.ref.undo).timeout
         worker = self.tape.pick([1, 2, 3])
-        self.append(AttemptStarted(command.lane, command.step, command.attempt, command.undo, timeout), worker=worker)
+        self.append(AttemptStarted(*command.ref, timeout=timeout), worker=worker)
 
     def end(self, command: Wait) -> None:
-        where = (command.lane, command.step, command.attempt, command.undo)
-        held = self.state.track(command.step, command.undo).held
+        where = command.ref
+        held = self.state.track(command.ref.step, command.ref.undo).held
         if held:
-            due = self.state.track(command.step, command.undo).due
-            ends = [lambda: self.start(RunStep(command.lane, command.step, command.attempt + 1, command.undo, due))]
+            due = self.state.track(command.ref.step, command.ref.undo).due
+            ends = [lambda: self.start(RunStep(command.ref.next, due))]
         else:
-            result = f"{command.step} {command.attempt}"
+            result = f"{command.ref.step} {command.ref.attempt}"
             ends = [lambda: self.append(AttemptSucceeded(*where, result=result))] * 8
             ends += [lambda: self.fail(command, effect=True), lambda: self.fail(command, effect=False)]
         ends += [
@@ -366,11 +367,10 @@ class World:
 
     def failure(self, command: Any, *, effect: bool, settling: bool) -> AttemptFailed:
         """What the retry policy says to a failure, drawn; as ``Attempts`` writes it, a stale retry in a rollback aside."""
-        effect = effect and not (self.saga.outline.steps[command.step].transactional and not command.undo)
-        where = (command.lane, command.step, command.attempt, command.undo)
-        error = f"{command.step} broke in attempt {command.attempt}"
-        final = AttemptFailed(*where, outcome="unknown", error=error, effect=effect)
-        outcome = failure_outcome(self.state, final, effect=effect)
+        effect = effect and not (self.saga.outline.steps[command.ref.step].transactional and not command.ref.undo)
+        where = command.ref
+        error = f"{command.ref.step} broke in attempt {command.ref.attempt}"
+        outcome = failure_outcome(self.state, where, effect=effect)
         if self.tape.flip():
             wait = self.tape.pick([0.0, 0.5, 30.0])
             held = not settling and not self.state.halted and wait > 0 and self.tape.flip()

@@ -14,6 +14,7 @@ from tenacity import stop_after_attempt
 
 from saga import Retry, Saga, Step
 from saga.core.outcome import Interruption, Success
+from saga.core.ref import AttemptRef
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Batch, may_share
 
@@ -28,7 +29,7 @@ def act() -> None:
 def run(name: str) -> Attempt:
     """A run of which a batch asks nothing."""
     found = object.__new__(Attempt)
-    found.lane = name
+    found.ref = AttemptRef(name, name, 1)
     return found
 
 

@@ -35,12 +35,13 @@ from saga.core.events import (
     entry_from_row,
     kind_of,
 )
+from saga.core.ref import AttemptRef
 from saga.errors import CorruptLog
 
 ID = UUID("018f3b1e-0000-7000-8000-000000000001")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-DO = ("main/pay", "pay", 2, False)
-UNDO = ("main/pay", "pay", 3, True)
+DO = AttemptRef("main/pay", "pay", 2)
+UNDO = AttemptRef("main/pay", "pay", 3, undo=True)
 
 EVENTS: list[Event] = [
     SagaStarted(),
@@ -196,3 +197,8 @@ def test_a_skip_without_its_place_is_refused(column: str):
 
 def test_an_outcome_that_is_not_known_is_refused():
     assert "damaged step_failed" in refused(row_of(AttemptFailed(*DO), data={"outcome": "vanished"}))
+
+
+def test_an_event_names_the_attempt_it_is_about():
+    assert AttemptLost(*UNDO).ref == UNDO
+    assert AttemptSucceeded(*DO.next, result=1).ref == AttemptRef("main/pay", "pay", 3, undo=False)

@@ -30,6 +30,7 @@ from saga.core.events import (
 )
 from saga.core.machine import TRANSITIONS, decide, replay
 from saga.core.permission import check, pivot_in_doubt
+from saga.core.ref import AttemptRef
 from saga.core.state import State, Status, StepStatus
 from saga.errors import NotAllowed
 
@@ -245,8 +246,8 @@ def test_an_undo_follows_the_table(row: tuple[StepStatus, str]):
     assert log.track("target").status is SUCCEEDED
 
 
-_EVENTS: dict[str, Callable[[tuple[str, str, int, bool]], Any]] = {
-    "started": lambda where: AttemptStarted(where[0], where[1], where[2] + 1, where[3], 5.0),
+_EVENTS: dict[str, Callable[[AttemptRef], Any]] = {
+    "started": lambda where: AttemptStarted(*where.next, timeout=5.0),
     "succeeded": lambda where: AttemptSucceeded(*where, result="late"),
     "retry": lambda where: AttemptFailed(*where, outcome="retry", wait=1),
     "aborted": lambda where: AttemptFailed(*where, outcome="aborted"),
@@ -306,7 +307,7 @@ def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(ends: Callable[...,
     log = play(PLAIN, undo).started("target", undo=undo).will_retry("target", wait=30, undo=undo, held=True)
     due, before = log.now + timedelta(seconds=30), log.track("target", undo)
     ends(log, "target", undo=undo)
-    assert log.commands == (RunStep("main", "target", 2, undo, due=due),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), due=due),)
     assert log.track("target", undo) == replace(before, held=False)
 
 
@@ -315,16 +316,16 @@ def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(ends: Callable[...,
 
 def test_a_new_saga_runs_its_first_step():
     log = Log("reserve", "pay")
-    assert log.commands == (RunStep("main", "reserve", 1),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 1)),)
     assert log.status is Status.RUNNING
     assert log.state.input == {"sku": "A1"}
 
 
 def test_a_sequence_runs_one_step_after_another():
     log = Log("reserve", "pay").started("reserve")
-    assert log.commands == (Wait("main", "reserve", 1),)
+    assert log.commands == (Wait(AttemptRef("main", "reserve", 1)),)
     log.succeeded("reserve", "R1")
-    assert log.commands == (RunStep("main", "pay", 1),)
+    assert log.commands == (RunStep(AttemptRef("main", "pay", 1)),)
     log.did("pay")
     assert log.commands == ()
     assert log.status is Status.COMPLETED
@@ -333,20 +334,23 @@ def test_a_sequence_runs_one_step_after_another():
 
 def test_a_fork_runs_its_branches_side_by_side_and_the_lane_waits_for_all():
     log = Log("reserve", fork(["pay", "receipt"], "courier"), "confirm").did("reserve")
-    assert log.commands == (RunStep("main/pay", "pay", 1), RunStep("main/courier", "courier", 1))
+    assert log.commands == (
+        RunStep(AttemptRef("main/pay", "pay", 1)),
+        RunStep(AttemptRef("main/courier", "courier", 1)),
+    )
     log.did("pay").started("courier")
     assert log.todo() == ["Run receipt 1", "Wait courier 1"]
     log.did("receipt")
     assert log.todo() == ["Wait courier 1"]
     log.succeeded("courier")
-    assert log.commands == (RunStep("main", "confirm", 1),)
+    assert log.commands == (RunStep(AttemptRef("main", "confirm", 1)),)
 
 
 def test_a_fork_in_a_fork_is_awaited_by_its_own_branch():
     log = Log(fork([fork("a", "b"), "c"], "d"), "e").did("a", "d")
     assert log.todo() == ["Run b 1"]
     log.did("b")
-    assert log.commands == (RunStep("main/a", "c", 1),)
+    assert log.commands == (RunStep(AttemptRef("main/a", "c", 1)),)
 
 
 def test_replay_goes_on_from_a_state_and_leaves_it_as_it_is():
@@ -376,7 +380,7 @@ def test_a_second_start_changes_nothing():
 
 def test_a_start_may_be_delayed():
     log = Log("reserve", started=SagaStarted(delay=60))
-    assert log.commands == (RunStep("main", "reserve", 1, due=at(60)),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 1), due=at(60)),)
     log.did("reserve")
     assert log.state.not_before is None
 
@@ -385,8 +389,8 @@ def test_a_start_whose_time_is_not_known_yet_is_delayed_in_seconds():
     outline = outline_of("reserve")
     drafted = replay(outline, [replace(Log("reserve").entries[0], at=None, event=SagaStarted(delay=60, deadline=90))])
     assert decide(outline, drafted) == (
-        RunStep("main", "reserve", 1, wait=60),
-        KeepWatch("deadline", None, 90),
+        RunStep(AttemptRef("main", "reserve", 1), wait=60),
+        KeepWatch(None, 90),
     )
 
 
@@ -394,7 +398,7 @@ def test_a_retry_whose_time_is_not_known_yet_is_due_in_seconds():
     log = Log("reserve").started("reserve")
     event = AttemptFailed("main", "reserve", 1, outcome="retry", wait=7.5)
     drafted = replay(log.outline, [replace(log.entries[-1], seq=3, at=None, event=event)], log.state)
-    assert decide(log.outline, drafted) == (RunStep("main", "reserve", 2, wait=7.5),)
+    assert decide(log.outline, drafted) == (RunStep(AttemptRef("main", "reserve", 2), wait=7.5),)
 
 
 def test_a_priority_is_kept():
@@ -451,7 +455,7 @@ def test_an_event_of_an_unknown_step_changes_nothing():
 
 def test_a_failed_attempt_is_made_again_when_it_is_due():
     log = Log("reserve").started("reserve").will_retry("reserve", wait=10)
-    assert log.commands == (RunStep("main", "reserve", 2, due=at(12)),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 2), due=at(12)),)
     assert log.status is Status.RUNNING
     log.started("reserve").succeeded("reserve")
     assert log.step("reserve").attempts == 2
@@ -460,14 +464,14 @@ def test_a_failed_attempt_is_made_again_when_it_is_due():
 
 def test_a_retry_without_a_wait_is_due_at_once():
     log = Log("reserve").started("reserve").will_retry("reserve", wait=None)
-    assert log.commands == (RunStep("main", "reserve", 2),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 2)),)
 
 
 def test_a_held_lane_waits_for_its_worker():
     log = Log("reserve").started("reserve").will_retry("reserve", wait=0.5, held=True)
-    assert log.commands == (Wait("main", "reserve", 1),)
+    assert log.commands == (Wait(AttemptRef("main", "reserve", 1)),)
     log.started("reserve")
-    assert log.commands == (Wait("main", "reserve", 2),)
+    assert log.commands == (Wait(AttemptRef("main", "reserve", 2)),)
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -476,9 +480,9 @@ def test_an_attempt_that_ends_without_a_word_is_for_the_policy_to_judge(ends: Ca
     log = play(PLAIN, undo)
     log.started("target", undo=undo)
     ends(log, "target", undo=undo)
-    assert log.commands == (AskPolicy("main", "target", 1, undo),)
+    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, undo)),)
     log.will_retry("target", wait=3, undo=undo)
-    assert log.commands == (RunStep("main", "target", 2, undo, due=log.now + timedelta(seconds=3)),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), due=log.now + timedelta(seconds=3)),)
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -487,10 +491,12 @@ def test_it_is_to_be_judged_while_the_saga_is_paused_too_and_starts_only_after(e
     log = play(PLAIN, undo).started("target", undo=undo).pause()
     ends(log, "target", undo=undo)
     assert log.status is Status.PAUSED
-    assert log.commands == (AskPolicy("main", "target", 1, undo),)
+    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, undo)),)
     log.will_retry("target", wait=0, undo=undo)
     assert log.commands == ()
-    assert log.resume().commands == (RunStep("main", "target", 2, undo, due=log.now - timedelta(seconds=1)),)
+    assert log.resume().commands == (
+        RunStep(AttemptRef("main", "target", 2, undo), due=log.now - timedelta(seconds=1)),
+    )
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -520,7 +526,7 @@ def test_an_interrupted_attempt_costs_nothing_and_is_made_again_at_once(undo: bo
     track = log.track("target", undo)
     assert (track.ended, track.error, track.attempts, track.uncounted) == ("interrupted", "warm shutdown", 1, 1)
     log.started("target", undo=undo)
-    assert log.commands == (Wait("main", "target", 2, undo),)
+    assert log.commands == (Wait(AttemptRef("main", "target", 2, undo)),)
     track = log.track("target", undo)
     assert (track.attempts, track.uncounted, track.losses) == (2, 1, 0)
 
@@ -637,7 +643,7 @@ def test_a_pivot_of_unknown_outcome_is_in_doubt():
 
 def test_a_pivot_in_doubt_is_retried_with_the_attempts_going_on():
     log = Log("reserve", pivot()).did("reserve").broke("pay").retry()
-    assert log.commands == (RunStep("main", "pay", 2),)
+    assert log.commands == (RunStep(AttemptRef("main", "pay", 2)),)
     log.started("pay").succeeded("pay")
     assert log.state.past_pivot
     assert log.status is Status.COMPLETED
@@ -757,8 +763,8 @@ def test_a_lane_is_undone_from_its_end():
     undone = []
     while log.status is Status.COMPENSATING:
         (command,) = log.commands
-        undone.append(command.step)
-        log.undid(command.step)
+        undone.append(command.ref.step)
+        log.undid(command.ref.step)
     assert undone == ["d", "c", "b", "a"]
 
 
@@ -829,8 +835,8 @@ def test_a_rollback_awaits_who_settles_an_undecided_attempt(
         ends(log, "b")
     assert log.status is Status.COMPENSATING
     assert (log.track("b").status, log.state.open) == (UNDECIDED, 1)
-    assert log.commands == (AskPolicy("main/b", "b", 1),)
-    assert log.pause().commands == (AskPolicy("main/b", "b", 1),)
+    assert log.commands == (AskPolicy(AttemptRef("main/b", "b", 1)),)
+    assert log.pause().commands == (AskPolicy(AttemptRef("main/b", "b", 1)),)
     log.resume()
     fails(log, "b")
     assert log.track("b").status is UNKNOWN
@@ -851,7 +857,7 @@ def test_the_first_of_two_failures_gives_the_reason():
 def test_an_undo_is_retried_when_it_is_due():
     log = Log("a", "b").did("a").broke("b", effect=False)
     log.started("a", undo=True).will_retry("a", wait=5, undo=True)
-    assert log.commands == (RunStep("main", "a", 2, True, due=log.now + timedelta(seconds=5)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2, True), due=log.now + timedelta(seconds=5)),)
     assert log.status is Status.COMPENSATING
 
 
@@ -863,7 +869,7 @@ def test_an_undo_that_fails_for_good_is_stuck_and_its_predecessors_wait():
     assert log.state.reason == "c: it broke"
     assert log.commands == ()
     log.retry()
-    assert log.commands == (RunStep("main", "b", 2, True),)
+    assert log.commands == (RunStep(AttemptRef("main", "b", 2, True)),)
     assert log.status is Status.COMPENSATING
     log.undid("b", "a")
     assert log.status is Status.COMPENSATED
@@ -1007,19 +1013,19 @@ def test_a_resume_restores_the_due_times():
     log = Log("a").started("a").will_retry("a", wait=60).pause()
     assert log.commands == ()
     log.resume()
-    assert log.commands == (RunStep("main", "a", 2, due=at(62)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2), due=at(62)),)
 
 
 def test_a_resume_restores_the_delay_of_the_start():
     log = Log("a", started=SagaStarted(delay=60)).pause().resume()
-    assert log.commands == (RunStep("main", "a", 1, due=at(60)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 1), due=at(60)),)
 
 
 def test_a_pause_lets_go_of_held_lanes():
     log = Log(fork("a", "b")).started("a", "b").will_retry("a", wait=1, held=True).pause()
     assert log.todo() == ["Wait b 1"]
     log.resume()
-    assert RunStep("main/a", "a", 2, due=at(4)) in log.commands
+    assert RunStep(AttemptRef("main/a", "a", 2), due=at(4)) in log.commands
 
 
 def test_a_pause_lets_go_of_a_held_undo():
@@ -1075,7 +1081,7 @@ def test_a_pause_of_a_finished_saga_leaves_no_trace():
 
 def test_a_retry_brings_a_waiting_attempt_forward_with_a_fresh_budget():
     log = Log("a").started("a").will_retry("a", wait=600).retry()
-    assert log.commands == (RunStep("main", "a", 2),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2)),)
     assert (log.track("a").uncounted, log.track("a").began) == (1, None)
     log.started("a")
     assert log.track("a").began == log.now
@@ -1083,7 +1089,7 @@ def test_a_retry_brings_a_waiting_attempt_forward_with_a_fresh_budget():
 
 def test_a_retry_answers_for_the_policy():
     log = Log("a").started("a").lost("a").retry()
-    assert log.commands == (RunStep("main", "a", 2),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2)),)
     assert log.track("a").losses == 0
 
 
@@ -1128,7 +1134,7 @@ def test_a_retry_of_a_paused_saga_waits_for_the_resume():
     log = Log("a").started("a").will_retry("a", wait=600).pause().retry()
     assert log.commands == ()
     log.resume()
-    assert log.commands == (RunStep("main", "a", 2),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2)),)
 
 
 # --- skip -------------------------------------------------------------------------------------------------------------
@@ -1250,7 +1256,7 @@ def due_soon(*items: Any) -> Log:
 
 def test_a_deadline_is_watched_while_the_saga_can_still_be_rolled_back():
     log = due_soon("a", pivot(), step("mail", undo=False))
-    watch = KeepWatch("deadline", at(60))
+    watch = KeepWatch(at(60))
     assert watch in log.commands
     assert watch in log.started("a").commands
     assert watch in log.succeeded("a").commands

@@ -34,6 +34,7 @@ from saga.core.events import (
 )
 from saga.core.machine import decide, follow, replay
 from saga.core.outline import Outline
+from saga.core.ref import AttemptRef
 from saga.core.state import State, Status, StepStatus
 
 from .simulation import World, open_actions, precedences, sagas, tapes, through_json
@@ -182,7 +183,7 @@ def test_an_attempt_that_ends_without_a_word_is_undecided_until_someone_who_clai
         if new and type(event) in ENDED and before.track(event.step, event.undo).status is StepStatus.RUNNING:
             track = after.track(event.step, event.undo)
             assert (track.status, track.ended) == (UNDECIDED, ENDED[type(event)])
-            assert AskPolicy(event.lane, event.step, event.attempt, event.undo) in decide(saga, after)
+            assert AskPolicy(event.ref) in decide(saga, after)
         for name, undo in itertools.product(saga.outline.steps, (False, True)):
             was, now = before.track(name, undo), after.track(name, undo)
             if was.status is UNDECIDED and now.status is StepStatus.RUNNING:
@@ -321,8 +322,8 @@ def test_a_lane_has_one_command_at_most_and_attempts_are_numbered_without_a_gap(
         assert len(set(lanes)) == len(lanes)
         for command in commands:
             if isinstance(command, RunStep):
-                assert command.attempt == after.track(command.step, command.undo).attempts + 1
-                assert command.lane == saga.outline.steps[command.step].lane
+                assert command.ref.attempt == after.track(command.ref.step, command.ref.undo).attempts + 1
+                assert command.lane == saga.outline.steps[command.ref.step].lane
 
     finished(saga, tape, watch)
 
@@ -468,24 +469,23 @@ def could_come(saga: Any, state: State, event: AttemptEvent) -> bool:
     if isinstance(event, LateResult):
         return True
     if isinstance(event, AttemptStarted):
-        wanted = (event.lane, event.step, event.attempt, event.undo)
         track = state.track(event.step, event.undo)
         held = track.held and track.attempts == event.attempt - 1
-        return held or any(wanted == _start_after(state, command) for command in decide(saga, state))
+        return held or any(event.ref == _start_after(state, command) for command in decide(saga, state))
     track = state.track(event.step, event.undo)
     return track.attempts == event.attempt and (
         track.held or track.status in (StepStatus.RUNNING, StepStatus.UNDECIDED)
     )
 
 
-def _start_after(state: State, command: Any) -> tuple[str, str, int, bool] | None:
-    """Lane, step, attempt and undo of the start that answers a command, if one does."""
+def _start_after(state: State, command: Any) -> AttemptRef | None:
+    """The attempt of the start that answers a command, if one does."""
     if isinstance(command, RunStep):
-        return command.lane, command.step, command.attempt, command.undo
-    if not isinstance(command, AskPolicy) or state.track(command.step, command.undo).ended != "interrupted":
+        return command.ref
+    if not isinstance(command, AskPolicy) or state.track(command.ref.step, command.ref.undo).ended != "interrupted":
         return None
-    may_start = not state.paused and (command.undo or not state.rolling_back)
-    return (command.lane, command.step, command.attempt + 1, command.undo) if may_start else None
+    may_start = not state.paused and (command.ref.undo or not state.rolling_back)
+    return command.ref.next if may_start else None
 
 
 def only_order_told(state: State) -> State:

@@ -21,6 +21,7 @@ from saga.core.events import (
     SagaStarted,
 )
 from saga.core.machine import decide, replay
+from saga.core.ref import AttemptRef
 from saga.core.rows import Changes, Place
 from saga.core.state import State, StepStatus
 from saga.engine.plan import dispatches, next_inline, place_of, plan
@@ -128,7 +129,7 @@ class Rows:
                 continue
             assert row is not None, "a row that is to be free is owned"
             if row.attempt is None and not isinstance(command, KeepWatch):
-                assert (row.step, row.undo) == (command.step, command.undo)
+                assert (row.step, row.undo) == (command.ref.step, command.ref.undo)
                 assert isinstance(command, AskPolicy) or self.relay  # which frees a held lane too
                 continue
             assert not isinstance(command, AskPolicy)
@@ -173,7 +174,7 @@ def test_a_worker_goes_on_with_at_most_one_attempt_and_the_rest_is_offered(saga,
         if kept is None:
             assert all(isinstance(command, Wait) for command in commands[1] if command.lane in {p.lane for p in owned})
             return
-        started = AttemptStarted(kept.lane, kept.step, kept.attempt, kept.undo, 1.0)
+        started = AttemptStarted(*kept.ref, timeout=1.0)
         state = replay(saga, [Entry(entry.seq + 1, started, entry.at, 1)], after)
         before_lanes = {command.lane for command in commands[0]}
         lanes = (before_lanes - set(changes.removed)) | {place.lane for place in changes.added}
@@ -279,12 +280,18 @@ def test_a_lane_can_be_placed_without_the_definition():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([Wait("main", "a", 1)], []),
-        ([Wait("main", "a", 1)], [RunStep("main/b", "b", 1), RunStep("main/c", "c", 1)]),
-        ([Wait("main", "a", 1)], [RunStep("main", "a", 2, wait=0.1)]),
-        ([Wait("main", "a", 1)], [RunStep("main", "a", 2, due=NOON)]),
-        ([Wait("main", "a", 1)], [AskPolicy("main", "a", 1)]),
-        ([Wait("main", "a", 1), RunStep("main/b", "b", 1)], [RunStep("main/b", "b", 1)]),
+        ([Wait(AttemptRef("main", "a", 1))], []),
+        (
+            [Wait(AttemptRef("main", "a", 1))],
+            [RunStep(AttemptRef("main/b", "b", 1)), RunStep(AttemptRef("main/c", "c", 1))],
+        ),
+        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), wait=0.1)]),
+        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), due=NOON)]),
+        ([Wait(AttemptRef("main", "a", 1))], [AskPolicy(AttemptRef("main", "a", 1))]),
+        (
+            [Wait(AttemptRef("main", "a", 1)), RunStep(AttemptRef("main/b", "b", 1))],
+            [RunStep(AttemptRef("main/b", "b", 1))],
+        ),
     ],
 )
 def test_there_is_nothing_to_go_on_with(before: list[Command], after: list[Command]):
@@ -306,7 +313,7 @@ def test_an_attempt_that_the_relay_ends_leaves_the_other_lanes_as_they_were(situ
     after = {command.lane: command for command in log.commands}
     assert after.keys() == before.keys(), "the relay neither adds nor removes a row"
     assert {lane for lane in after if after[lane] != before[lane]} == {"main/b"}
-    assert after["main/b"] == AskPolicy("main/b", "b", 1)
+    assert after["main/b"] == AskPolicy(AttemptRef("main/b", "b", 1))
 
 
 @pytest.mark.parametrize("ends", [Log.timed_out, Log.lost, Log.interrupted], ids=lambda ends: ends.__name__)
@@ -314,7 +321,7 @@ def test_an_undo_that_the_relay_ends_is_undecided_in_its_own_row(ends: Any):
     log = Log("first", fork("a", "b"), "last").did("first", "a", "b").broke("last", effect=False)
     log.started("a", "b", undo=True)
     ends(log, "b", undo=True)
-    assert log.commands == (Wait("main/a", "a", 1, True), AskPolicy("main/b", "b", 1, True))
+    assert log.commands == (Wait(AttemptRef("main/a", "a", 1, True)), AskPolicy(AttemptRef("main/b", "b", 1, True)))
 
 
 def test_after_an_interruption_the_row_is_taken_by_the_next_attempt():

@@ -56,7 +56,7 @@ class Worker:
     def claim(self, command: RunStep) -> None:
         """Start an attempt as a claim does, and bind its arguments."""
         self.state = self.subject.replay([self.entry(start_of(self.saga, command))], self.state)
-        job = self.saga.job(command.step, command.undo)
+        job = self.saga.job(command.ref.step, command.ref.undo)
         arguments(self.saga, job, Values(self.state.input, Results(self.state.steps), {}))
 
     def record(self, event: Event, *, keep: bool = True) -> RunStep | None:
@@ -70,14 +70,14 @@ class Worker:
         """Do a step, or undo it, and go on inline."""
         assert command
         self.claim(command)
-        following = self.record(AttemptSucceeded(command.lane, command.step, 1, command.undo, 7), keep=keep)
+        following = self.record(AttemptSucceeded(*command.ref, result=7), keep=keep)
         while following:
-            following = self.record(AttemptSucceeded(following.lane, following.step, 1, following.undo, 7), keep=keep)
+            following = self.record(AttemptSucceeded(*following.ref, result=7), keep=keep)
 
     def fail(self, command: RunStep) -> None:
         """Do a step that refuses."""
         self.claim(command)
-        self.record(AttemptFailed(command.lane, command.step, 1, outcome="aborted", error="no", effect=False))
+        self.record(AttemptFailed(*command.ref, outcome="aborted", error="no", effect=False))
 
     def todo(self) -> Iterator[RunStep]:
         """The attempts that can be made."""
@@ -114,9 +114,9 @@ def turned_back(saga: Saga) -> Callable[[], object]:
     branches = list(worker.todo())
     for branch in branches[:60]:
         worker.claim(branch)
-    worker.record(AttemptFailed(branches[0].lane, branches[0].step, 1, outcome="aborted", effect=False))
-    worker.record(AttemptSucceeded(branches[1].lane, branches[1].step, 1))
-    return lambda: worker.record(AttemptSucceeded(branches[2].lane, branches[2].step, 1))
+    worker.record(AttemptFailed(*branches[0].ref, outcome="aborted", effect=False))
+    worker.record(AttemptSucceeded(*branches[1].ref))
+    return lambda: worker.record(AttemptSucceeded(*branches[2].ref))
 
 
 def ended_together(saga: Saga, number: int = 16) -> Callable[[], object]:
@@ -125,7 +125,7 @@ def ended_together(saga: Saga, number: int = 16) -> Callable[[], object]:
     branches = list(worker.todo())[:16]
     for branch in branches:
         worker.claim(branch)
-    events = tuple(AttemptSucceeded(branch.lane, branch.step, 1, False, 7) for branch in branches[:number])
+    events = tuple(AttemptSucceeded(*branch.ref, result=7) for branch in branches[:number])
     claim = Lease(1, UUID(int=2), "celery")
     return lambda: worker.engine.draft_all(worker.subject, worker.state, events, claim, keep=True)
 
@@ -153,7 +153,7 @@ def test_a_thousand_branches_come_to_their_end(end: Status):
     for branch in branches:
         worker.do(branch, keep=False)
     last = next(worker.todo())
-    assert last.step == "settle"
+    assert last.ref.step == "settle"
     if end is Status.COMPENSATED:
         worker.fail(last)
         undos = list(worker.todo())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
-from saga.core.outline import DEADLINE, Fork, Lane, Outline
+from saga.core.outline import Fork, Lane, Outline
+from saga.core.ref import AttemptRef
 from saga.core.state import State, Status, StepStatus, Track
 
 
@@ -20,7 +21,7 @@ def walk(outline: Outline, state: State) -> tuple[Command, ...]:
     if state.paused or (state.status is Status.STUCK and not state.past_pivot and not state.rolling_back):
         return tuple(command for command in commands if isinstance(command, (Wait, AskPolicy)))
     if _watches_deadline(state):
-        commands.append(KeepWatch(DEADLINE, state.deadline, state.deadline_wait if state.deadline is None else None))
+        commands.append(KeepWatch(state.deadline, state.deadline_wait if state.deadline is None else None))
     return tuple(commands)
 
 
@@ -52,12 +53,12 @@ def _backward(lane: Lane, state: State, commands: list[Command]) -> bool:
 
 def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Command:
     if track.status is StepStatus.RUNNING or track.held:
-        return Wait(lane, step, track.attempts, undo)
+        return Wait(AttemptRef(lane, step, track.attempts, undo))
     if track.status is StepStatus.UNDECIDED:
-        return AskPolicy(lane, step, track.attempts, undo)
+        return AskPolicy(AttemptRef(lane, step, track.attempts, undo))
     if track.attempts == 0 and not undo:
-        return RunStep(lane, step, 1, undo, state.not_before, state.delay)
-    return RunStep(lane, step, track.attempts + 1, undo, track.due, track.wait)
+        return RunStep(AttemptRef(lane, step, 1, undo), state.not_before, state.delay)
+    return RunStep(AttemptRef(lane, step, track.attempts + 1, undo), track.due, track.wait)
 
 
 def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
