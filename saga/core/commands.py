@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
+from saga.core.due import Due
 from saga.core.outline import DEADLINE
 from saga.core.ref import AttemptRef
 
@@ -36,11 +36,10 @@ class RunStep(AttemptCommand):
     """Make an attempt.
 
     Attributes:
-        due: not before; ``None`` is at once, or ``wait`` seconds from now where that is set.
+        due: not before; ``None`` is at once.
     """
 
-    due: datetime | None = None
-    wait: float | None = None
+    due: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ class AskPolicy(AttemptCommand):
 class KeepWatch(Command):
     """Roll the saga back if it has not finished by its own deadline."""
 
-    due: datetime | None = None
-    wait: float | None = None
+    due: Due
 
     @property
     def lane(self) -> str:

@@ -29,8 +29,8 @@ def commands(outline: Outline, state: State, only: Iterable[str] | None = None) 
     for lane in outline.lanes if only is None else only:
         if (found := standing.get(lane)) and found.command:
             yield found.command
-    if watches_deadline(state):
-        yield KeepWatch(state.deadline, state.deadline_wait if state.deadline is None else None)
+    if state.closing and watches_deadline(state):
+        yield KeepWatch(state.closing)
 
 
 def lanes_of(outline: Outline, state: State) -> Lanes:
@@ -48,7 +48,7 @@ def lanes_of(outline: Outline, state: State) -> Lanes:
 
 def course(state: State) -> tuple[Any, ...]:
     """What all lanes go by."""
-    return state.rolling_back, _awaits_actions(state), state.halted, state.not_before, state.delay
+    return state.rolling_back, _awaits_actions(state), state.halted, state.opening
 
 
 def move(outline: Outline, state: State, event: Event, course_before: tuple[Any, ...]) -> None:
@@ -124,11 +124,11 @@ def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Comma
     if state.halted or (undo and (step.name, False) in state.stuck_on):
         return None
     if track.attempts == 0 and not undo:
-        return RunStep(AttemptRef(step.lane, step.name, 1, undo), state.not_before, state.delay)
-    return RunStep(AttemptRef(step.lane, step.name, track.attempts + 1, undo), track.due, track.wait)
+        return RunStep(AttemptRef(step.lane, step.name, 1, undo), state.opening)
+    return RunStep(AttemptRef(step.lane, step.name, track.attempts + 1, undo), track.again)
 
 
 def watches_deadline(state: State) -> bool:
     """Whether the saga's own deadline would end it now: past it, no action may start."""
-    watched = state.deadline is not None or state.deadline_wait is not None
+    watched = state.closing is not None
     return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None

@@ -35,6 +35,7 @@ from typing import Protocol
 
 from saga.core import decision
 from saga.core.commands import Command
+from saga.core.due import Due
 from saga.core.events import (
     Abandoned,
     AttemptEvent,
@@ -53,7 +54,7 @@ from saga.core.events import (
 from saga.core.outline import Outline, StepOutline
 from saga.core.ref import AttemptRef
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
-from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, moment, trigger
+from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, trigger
 from saga.errors import Cause
 
 
@@ -149,8 +150,7 @@ def _apply_start(state: State, event: SagaStarted, at: datetime | None) -> None:
     if state.seq:
         return
     state.input, state.priority, state.trace = event.input, event.priority, event.trace
-    state.not_before, state.delay = moment(at, event.delay)
-    state.deadline, state.deadline_wait = moment(at, event.deadline)
+    state.opening, state.closing = Due.after(at, event.delay), Due.after(at, event.deadline)
     state.asks, state.ask_first = frozenset(event.asks or ()), event.ask_first
 
 
@@ -163,7 +163,7 @@ def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: E
         return
     _set(outline, state, event.step, event.undo, followed(outline, track, status, event, entry))
     if isinstance(event, AttemptStarted):
-        state.not_before = state.delay = None
+        state.opening = None
     elif event.undo:
         _after_undo(state, event.step, status)
     else:
@@ -272,7 +272,7 @@ def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None 
 def _give_up(outline: Outline, state: State, name: str) -> None:
     step = state.steps[name]
     status = TRANSITIONS[step.status, "rollback, no effect" if step.certain else "rollback"]
-    _set(outline, state, name, False, evolve(step, status=status, due=None, wait=None, held=False))
+    _set(outline, state, name, False, evolve(step, status=status, again=None, held=False))
     if status is StepStatus.UNKNOWN:
         _ask_about(state, name)
 
@@ -309,7 +309,7 @@ def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
     before = f"; before that: {state.reason}" if state.reason else ""
     state.rollback_cause, state.abandon_reason = state.cause, _words("abandoned", event) + before
     state.stuck_on.clear()
-    state.paused, state.cancel_reason, state.not_before, state.delay = False, None, None, None
+    state.paused, state.cancel_reason, state.opening = False, None, None
     for name, step in list(state.steps.items()):
         if (step.status, "abandoned") in TRANSITIONS:
             safe = step.certain and (step.status is not StepStatus.RUNNING or outline.steps[name].transactional)

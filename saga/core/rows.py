@@ -6,9 +6,10 @@ The rows are a function of the state: a lane with something to be done has a row
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from saga.core.due import Due
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Place:
     Attributes:
         attempt: the attempt to make; ``None`` where whoever claims the lane has to decide first.
         queue: ``None`` for the one it is on, where the writer does not have the definition.
-        due: the earliest claim; ``wait`` in its place, in seconds from now.
+        due: the earliest claim; ``None`` is at once.
         owned: the worker that writes it keeps the lane.
         watch: of an owned lane, seconds after which the relay looks at it: the shortest timeout of what may follow.
         sent: its message goes out right after the commit.
@@ -30,17 +31,20 @@ class Place:
     undo: bool
     queue: str | None
     priority: int | None = None
-    due: datetime | None = None
-    wait: float | None = None
+    due: Due | None = None
     owned: bool = False
     watch: float = 0.0
     sent: bool = False
 
     def row(self) -> dict[str, Any]:
         """It as JSON."""
+        due = self.due or _NOW
         return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "undo": self.undo, "queue": self.queue,
-                "priority": self.priority, "due": self.due and self.due.isoformat(), "wait": self.wait,
+                "priority": self.priority, "due": due.moment and due.moment.isoformat(), "wait": due.seconds,
                 "owned": self.owned, "watch": self.watch, "sent": self.sent}  # fmt: skip
+
+
+_NOW = Due()
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from saga.core.commands import Command
+from saga.core.due import Due, moment_of
 from saga.errors import Cause
 
 
@@ -54,7 +55,7 @@ class Track:
         error: what ended the latest failed attempt, in words.
         error_type: the class of that exception, by its name; ``WorkerLost`` or ``StepTimeout`` where there was none.
         code: what ``Abort`` was given, as JSON; likewise ``details``.
-        due: when the next attempt may start; ``wait`` in its place, in seconds, while the entry has no time yet.
+        again: when the next attempt may start.
         deadline: when the open attempt is over.
         began: when the first attempt of the present budget started.
         uncounted: attempts outside the present budget.
@@ -68,8 +69,7 @@ class Track:
     attempts: int = 0
     result: Any = None
     error: str | None = None
-    due: datetime | None = None
-    wait: float | None = None
+    again: Due | None = None
     deadline: datetime | None = None
     began: datetime | None = None
     uncounted: int = 0
@@ -81,6 +81,11 @@ class Track:
     error_type: str | None = None
     code: Any = None
     details: Any = None
+
+    @property
+    def due(self) -> datetime | None:
+        """When the next attempt may start, if it has to wait."""
+        return moment_of(self.again)
 
     @property
     def settled(self) -> bool:
@@ -201,6 +206,8 @@ class State:
         open: how many actions have an attempt that runs or is undecided.
         done: how many actions are settled.
         owed: how many undos are not settled.
+        opening: before which nothing runs, until something has.
+        closing: when it is rolled back if it is not over.
         trace: the headers that carry on the trace of whoever started it.
         lanes: where its lanes stand, once that was asked for: entries move them on.
     """
@@ -219,10 +226,8 @@ class State:
     open: int = 0
     done: int = 0
     owed: int = 0
-    not_before: datetime | None = None
-    delay: float | None = None
-    deadline: datetime | None = None
-    deadline_wait: float | None = None
+    opening: Due | None = None
+    closing: Due | None = None
     priority: int | None = None
     asks: frozenset[str] = frozenset()
     ask_first: bool = False
@@ -245,6 +250,16 @@ class State:
         if self.paused:
             return Status.PAUSED
         return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When its first step may start, if it has to wait."""
+        return moment_of(self.opening)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When it is rolled back if it is not over, nor past its pivot."""
+        return moment_of(self.closing)
 
     @property
     def abandoned(self) -> bool:

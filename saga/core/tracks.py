@@ -5,9 +5,10 @@ The part of the machine that looks at one track and nothing else.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from saga.core.due import Due
 from saga.core.events import (
     AttemptEvent,
     AttemptFailed,
@@ -96,18 +97,17 @@ def followed(outline: Outline, track: _T, status: StepStatus, event: AttemptEven
     """A track after an event about the attempt that it stands at."""
     at = entry.at
     if isinstance(event, AttemptStarted):
-        deadline = moment(at, event.timeout)[0]
+        deadline = None if at is None or event.timeout is None else at + timedelta(seconds=event.timeout)
         return evolve(track, status=status, attempts=event.attempt, deadline=deadline, began=track.began or at,
-                       due=None, wait=None, held=False, worker=entry.worker)  # fmt: skip
+                       again=None, held=False, worker=entry.worker)  # fmt: skip
     if isinstance(event, AttemptSucceeded):
         # What an earlier attempt failed of stays in the log.
         return evolve(track, status=status, result=event.result, deadline=None, worker=None, error=None,
                       error_type=None, code=None, details=None)  # fmt: skip
     safe = outline.steps[event.step].transactional and not event.undo
     if isinstance(event, AttemptFailed):
-        due, wait = moment(at, event.wait)
         certain = track.certain and not event.effect
-        return evolve(track, status=status, due=due, wait=wait, held=event.held, certain=certain, deadline=None,
+        return evolve(track, status=status, again=Due.after(at, event.wait), held=event.held, certain=certain, deadline=None,
                        **_failure(track, event))  # fmt: skip
     if track.status is StepStatus.WAITING:
         return evolve(track, held=False)
@@ -144,13 +144,13 @@ def _failure(track: Track, event: AttemptFailed) -> dict[str, Any]:
 def fresh_budget(track: _T) -> _T:
     """A track that starts to count its attempts anew."""
     status = TRANSITIONS[track.status, "retry requested"]
-    return evolve(track, status=status, uncounted=track.attempts, losses=0, began=None, due=None, wait=None)
+    return evolve(track, status=status, uncounted=track.attempts, losses=0, began=None, again=None)
 
 
 def left(track: _T, how: str) -> _T:
     """A track that nobody goes on with: of an attempt that runs, nobody will know how it ends."""
     status = TRANSITIONS[track.status, how]
-    changes: dict[str, Any] = {"due": None, "wait": None, "held": False, "deadline": None}
+    changes: dict[str, Any] = {"again": None, "held": False, "deadline": None}
     if track.status is _R:
         changes |= {"error": "it was abandoned while it ran", "error_type": None, "code": None, "details": None}
     return evolve(track, status=status, **changes)
@@ -162,10 +162,3 @@ def evolve(track: _T, **changes: Any) -> _T:
     new.__dict__.update(track.__dict__)
     new.__dict__.update(changes)
     return new
-
-
-def moment(at: datetime | None, seconds: float | None) -> tuple[datetime | None, float | None]:
-    """A point in time once the entry has one, else the seconds until it."""
-    if seconds is None:
-        return None, None
-    return (None, seconds) if at is None else (at + timedelta(seconds=seconds), None)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.due import is_at_once
 from saga.core.rows import Changes, Dispatch, Place
 from saga.core.state import State
 from saga.language.catalog import Catalog, watch
@@ -20,7 +21,7 @@ def next_inline(before: Sequence[Command], after: Sequence[Command]) -> RunStep 
     """The attempt that the same worker may go on with: the only one that has become possible, and at once."""
     known = {command.lane: command for command in before}
     fresh = [command for command in after if not isinstance(command, Wait) and command != known.get(command.lane)]
-    if len(fresh) != 1 or not isinstance(fresh[0], RunStep) or fresh[0].due or fresh[0].wait:
+    if len(fresh) != 1 or not isinstance(fresh[0], RunStep) or not is_at_once(fresh[0].due):
         return None
     return fresh[0]
 
@@ -60,7 +61,7 @@ def place_of(catalog: Catalog, saga: Saga | None, state: State, command: Command
     """The row that a command stands for."""
     if isinstance(command, KeepWatch):
         default = catalog.queue(saga, "", False)
-        return Place(command.lane, "", None, False, default, state.priority, command.due, command.wait)
+        return Place(command.lane, "", None, False, default, state.priority, command.due)
     assert isinstance(command, (RunStep, AskPolicy, Wait))
     ref = command.ref
     queue = catalog.queue(saga, ref.step, ref.undo) if saga else None
@@ -73,9 +74,8 @@ def place_of(catalog: Catalog, saga: Saga | None, state: State, command: Command
         assert saga is not None
         return replace(place, attempt=ref.attempt, owned=True, watch=watch(saga))
     assert isinstance(command, RunStep), "a lane that waits has an owner"
-    at_once = command.due is None and not command.wait
     # Who does not know the queue leaves the sending to the relay.
-    return replace(place, attempt=ref.attempt, due=command.due, wait=command.wait, sent=at_once and saga is not None)
+    return replace(place, attempt=ref.attempt, due=command.due, sent=is_at_once(command.due) and saga is not None)
 
 
 def dispatches(saga_id: UUID, changes: Changes) -> list[Dispatch]:

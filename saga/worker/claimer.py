@@ -12,6 +12,7 @@ import psycopg
 
 from saga.core.commands import AskPolicy, KeepWatch, RunStep
 from saga.core.decision import watches_deadline
+from saga.core.due import moment_of
 from saga.core.events import AttemptStarted, DeadlinePassed, Entry, Event
 from saga.core.machine import decide
 from saga.core.outcome import Report
@@ -268,7 +269,8 @@ class Claimer:
 
     def _waited_out(self, state: State, command: RunStep) -> bool:
         """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
-        left = (command.due - state.at).total_seconds() if command.due and state.at else 0.0
+        due = moment_of(command.due)
+        left = (due - state.at).total_seconds() if due and state.at else 0.0
         if left > self.attempts.inline_wait:
             return False
         time.sleep(max(0.0, left))

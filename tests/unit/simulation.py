@@ -16,6 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.due import moment_of
 from saga.core.events import (
     Abandoned,
     AttemptEvent,
@@ -339,8 +340,8 @@ class World:
             self.fail(command, effect=not transactional, settling=True)
 
     def start(self, command: RunStep) -> None:
-        if command.due:
-            self.now = max(self.now, command.due)
+        if due := moment_of(command.due):
+            self.now = max(self.now, due)
         timeout = self.saga.job(command.ref.step, command.ref.undo).timeout
         worker = self.tape.pick([1, 2, 3])
         self.append(AttemptStarted(*command.ref, timeout=timeout), worker=worker)
@@ -349,7 +350,7 @@ class World:
         where = command.ref
         held = self.state.track(command.ref.step, command.ref.undo).held
         if held:
-            due = self.state.track(command.ref.step, command.ref.undo).due
+            due = self.state.track(command.ref.step, command.ref.undo).again
             ends = [lambda: self.start(RunStep(command.ref.next, due))]
         else:
             result = f"{command.ref.step} {command.ref.attempt}"

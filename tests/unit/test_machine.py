@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from saga.core.commands import AskPolicy, KeepWatch, RunStep, Wait
+from saga.core.due import Due
 from saga.core.events import (
     Abandoned,
     AttemptFailed,
@@ -307,7 +308,7 @@ def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(ends: Callable[...,
     log = play(PLAIN, undo).started("target", undo=undo).will_retry("target", wait=30, undo=undo, held=True)
     due, before = log.now + timedelta(seconds=30), log.track("target", undo)
     ends(log, "target", undo=undo)
-    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), due=due),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), Due(due)),)
     assert log.track("target", undo) == replace(before, held=False)
 
 
@@ -380,7 +381,7 @@ def test_a_second_start_changes_nothing():
 
 def test_a_start_may_be_delayed():
     log = Log("reserve", started=SagaStarted(delay=60))
-    assert log.commands == (RunStep(AttemptRef("main", "reserve", 1), due=at(60)),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 1), Due(at(60))),)
     log.did("reserve")
     assert log.state.not_before is None
 
@@ -389,8 +390,8 @@ def test_a_start_whose_time_is_not_known_yet_is_delayed_in_seconds():
     outline = outline_of("reserve")
     drafted = replay(outline, [replace(Log("reserve").entries[0], at=None, event=SagaStarted(delay=60, deadline=90))])
     assert decide(outline, drafted) == (
-        RunStep(AttemptRef("main", "reserve", 1), wait=60),
-        KeepWatch(None, 90),
+        RunStep(AttemptRef("main", "reserve", 1), Due(seconds=60)),
+        KeepWatch(Due(seconds=90)),
     )
 
 
@@ -398,7 +399,7 @@ def test_a_retry_whose_time_is_not_known_yet_is_due_in_seconds():
     log = Log("reserve").started("reserve")
     event = AttemptFailed("main", "reserve", 1, outcome="retry", wait=7.5)
     drafted = replay(log.outline, [replace(log.entries[-1], seq=3, at=None, event=event)], log.state)
-    assert decide(log.outline, drafted) == (RunStep(AttemptRef("main", "reserve", 2), wait=7.5),)
+    assert decide(log.outline, drafted) == (RunStep(AttemptRef("main", "reserve", 2), Due(seconds=7.5)),)
 
 
 def test_a_priority_is_kept():
@@ -455,7 +456,7 @@ def test_an_event_of_an_unknown_step_changes_nothing():
 
 def test_a_failed_attempt_is_made_again_when_it_is_due():
     log = Log("reserve").started("reserve").will_retry("reserve", wait=10)
-    assert log.commands == (RunStep(AttemptRef("main", "reserve", 2), due=at(12)),)
+    assert log.commands == (RunStep(AttemptRef("main", "reserve", 2), Due(at(12))),)
     assert log.status is Status.RUNNING
     log.started("reserve").succeeded("reserve")
     assert log.step("reserve").attempts == 2
@@ -482,7 +483,7 @@ def test_an_attempt_that_ends_without_a_word_is_for_the_policy_to_judge(ends: Ca
     ends(log, "target", undo=undo)
     assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, undo)),)
     log.will_retry("target", wait=3, undo=undo)
-    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), due=log.now + timedelta(seconds=3)),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), Due(log.now + timedelta(seconds=3))),)
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -495,7 +496,7 @@ def test_it_is_to_be_judged_while_the_saga_is_paused_too_and_starts_only_after(e
     log.will_retry("target", wait=0, undo=undo)
     assert log.commands == ()
     assert log.resume().commands == (
-        RunStep(AttemptRef("main", "target", 2, undo), due=log.now - timedelta(seconds=1)),
+        RunStep(AttemptRef("main", "target", 2, undo), Due(log.now - timedelta(seconds=1))),
     )
 
 
@@ -857,7 +858,7 @@ def test_the_first_of_two_failures_gives_the_reason():
 def test_an_undo_is_retried_when_it_is_due():
     log = Log("a", "b").did("a").broke("b", effect=False)
     log.started("a", undo=True).will_retry("a", wait=5, undo=True)
-    assert log.commands == (RunStep(AttemptRef("main", "a", 2, True), due=log.now + timedelta(seconds=5)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2, True), Due(log.now + timedelta(seconds=5))),)
     assert log.status is Status.COMPENSATING
 
 
@@ -1013,19 +1014,19 @@ def test_a_resume_restores_the_due_times():
     log = Log("a").started("a").will_retry("a", wait=60).pause()
     assert log.commands == ()
     log.resume()
-    assert log.commands == (RunStep(AttemptRef("main", "a", 2), due=at(62)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 2), Due(at(62))),)
 
 
 def test_a_resume_restores_the_delay_of_the_start():
     log = Log("a", started=SagaStarted(delay=60)).pause().resume()
-    assert log.commands == (RunStep(AttemptRef("main", "a", 1), due=at(60)),)
+    assert log.commands == (RunStep(AttemptRef("main", "a", 1), Due(at(60))),)
 
 
 def test_a_pause_lets_go_of_held_lanes():
     log = Log(fork("a", "b")).started("a", "b").will_retry("a", wait=1, held=True).pause()
     assert log.todo() == ["Wait b 1"]
     log.resume()
-    assert RunStep(AttemptRef("main/a", "a", 2), due=at(4)) in log.commands
+    assert RunStep(AttemptRef("main/a", "a", 2), Due(at(4))) in log.commands
 
 
 def test_a_pause_lets_go_of_a_held_undo():
@@ -1256,7 +1257,7 @@ def due_soon(*items: Any) -> Log:
 
 def test_a_deadline_is_watched_while_the_saga_can_still_be_rolled_back():
     log = due_soon("a", pivot(), step("mail", undo=False))
-    watch = KeepWatch(at(60))
+    watch = KeepWatch(Due(at(60)))
     assert watch in log.commands
     assert watch in log.started("a").commands
     assert watch in log.succeeded("a").commands

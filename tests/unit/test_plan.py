@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.due import Due, is_at_once, moment_of
 from saga.core.events import (
     AttemptEvent,
     AttemptInterrupted,
@@ -116,8 +117,8 @@ class Rows:
 
     def put(self, place: Place, at: datetime | None) -> None:
         assert at is not None
-        due = place.due or (at + timedelta(seconds=place.wait) if place.wait else None)
-        self.rows[place.lane] = None if place.owned else replace(place, due=due, wait=None, sent=False)
+        due = place.due if is_at_once(place.due) or place.due.moment else Due.after(at, place.due.seconds)
+        self.rows[place.lane] = None if place.owned else replace(place, due=due, sent=False)
 
     def compare(self, state: State, at: datetime | None) -> None:
         commands = decide(self.saga, state)
@@ -140,7 +141,8 @@ class Rows:
 def _overdue(place: Place, at: datetime | None) -> Place:
     """A due time that is past is as good as none."""
     assert at is not None
-    return replace(place, due=place.due if place.due and place.due > at else None, wait=place.wait or None)
+    due = moment_of(place.due)
+    return replace(place, due=place.due if due is not None and due > at else None)
 
 
 @given(sagas(), tapes)
@@ -256,7 +258,7 @@ def test_a_wait_is_offered_later_and_not_sent():
     log = Log(saga.outline).started("one")
     event = Log(log.outline).started("one").will_retry("one", wait=30).entries[-1].event
     changes = changes_of(log, saga, event, keep=True)
-    assert changes.moved == [Place("main", "one", 2, False, "queue of shop.do", None, wait=30)]
+    assert changes.moved == [Place("main", "one", 2, False, "queue of shop.do", None, Due(seconds=30))]
     assert dispatches(UUID(int=1), changes) == []
 
 
@@ -273,7 +275,7 @@ def test_a_lane_can_be_placed_without_the_definition():
     catalog = Catalog(lambda _: "default")
     assert [place_of(catalog, None, log.state, command) for command in log.commands] == [
         Place("main", "one", 1, False, None, 8),
-        Place("deadline", "", None, False, "default", 8, due=NOON + timedelta(seconds=60)),
+        Place("deadline", "", None, False, "default", 8, Due(NOON + timedelta(seconds=60))),
     ]
 
 
@@ -285,8 +287,8 @@ def test_a_lane_can_be_placed_without_the_definition():
             [Wait(AttemptRef("main", "a", 1))],
             [RunStep(AttemptRef("main/b", "b", 1)), RunStep(AttemptRef("main/c", "c", 1))],
         ),
-        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), wait=0.1)]),
-        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), due=NOON)]),
+        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), Due(seconds=0.1))]),
+        ([Wait(AttemptRef("main", "a", 1))], [RunStep(AttemptRef("main", "a", 2), Due(NOON))]),
         ([Wait(AttemptRef("main", "a", 1))], [AskPolicy(AttemptRef("main", "a", 1))]),
         (
             [Wait(AttemptRef("main", "a", 1)), RunStep(AttemptRef("main/b", "b", 1))],

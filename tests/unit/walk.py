@@ -21,7 +21,8 @@ def walk(outline: Outline, state: State) -> tuple[Command, ...]:
     if state.paused or (state.status is Status.STUCK and not state.past_pivot and not state.rolling_back):
         return tuple(command for command in commands if isinstance(command, (Wait, AskPolicy)))
     if _watches_deadline(state):
-        commands.append(KeepWatch(state.deadline, state.deadline_wait if state.deadline is None else None))
+        assert state.closing is not None
+        commands.append(KeepWatch(state.closing))
     return tuple(commands)
 
 
@@ -57,8 +58,8 @@ def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Co
     if track.status is StepStatus.UNDECIDED:
         return AskPolicy(AttemptRef(lane, step, track.attempts, undo))
     if track.attempts == 0 and not undo:
-        return RunStep(AttemptRef(lane, step, 1, undo), state.not_before, state.delay)
-    return RunStep(AttemptRef(lane, step, track.attempts + 1, undo), track.due, track.wait)
+        return RunStep(AttemptRef(lane, step, 1, undo), state.opening)
+    return RunStep(AttemptRef(lane, step, track.attempts + 1, undo), track.again)
 
 
 def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
@@ -68,5 +69,9 @@ def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:
 
 
 def _watches_deadline(state: State) -> bool:
-    watched = state.deadline is not None or state.deadline_wait is not None
-    return watched and state.status is Status.RUNNING and not state.past_pivot and state.cancel_reason is None
+    return (
+        state.closing is not None
+        and state.status is Status.RUNNING
+        and not state.past_pivot
+        and state.cancel_reason is None
+    )
