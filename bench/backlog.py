@@ -22,6 +22,7 @@ from saga.config import Settings
 from saga.dev import Stack
 from saga.relay import Relay
 from saga.store.postgres.database import Database
+from saga.store.postgres.store import PostgresStore
 
 GOAL = 0.05
 """Seconds."""
@@ -64,7 +65,9 @@ def measure(url: str, state: str, lanes: int, looks: int) -> list[float]:
         connection.execute(FILL.format(state=STATES[state]).encode(), (lanes,))
         connection.execute("VACUUM ANALYZE saga.work")
         connection.execute("CHECKPOINT")
-    relay = Relay(database, lambda _: None, grace=3600)  # nobody is declared lost: their lanes are what is to wait
+    relay = Relay(
+        PostgresStore(database), lambda _: None, grace=3600
+    )  # nobody is declared lost: their lanes are what is to wait
     for _ in range(3):
         relay.tick()
     taken = []

@@ -112,7 +112,13 @@ class NotAllowed(SagaError):
 
 
 class DatabaseNotReady(SagaError):
-    """The saga log cannot be used: it is not reachable, not upgraded, not configured, or not open to this role."""
+    """The saga log cannot be used: it is not reachable, not upgraded, not configured, or not open to this role.
+
+    Attributes:
+        refused: nothing of what was asked was done. Otherwise it may have been done, and the answer been lost.
+    """
+
+    refused = False
 
 
 class CorruptLog(SagaError):

@@ -12,16 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import psycopg
-
 from saga.core.rows import Dispatch
-from saga.engine.engine import Unreachable
-from saga.store.postgres import due, fleet, pings
-from saga.store.postgres.chores import Chores, NotMyTurn
-from saga.store.postgres.database import Database, Link, complaint
-from saga.store.postgres.due import LOSE, SEND_DUE, SEND_LOST, TIME_OUT, WATCH_ON
-from saga.store.postgres.fleet import lock_class
-from saga.store.postgres.pings import Ping
+from saga.errors import DatabaseNotReady
+from saga.store.port import NotMyTurn, Ping, Store, Task
 from saga.telemetry.facts.upkeep import RelayBack, RelayCutOff, RelayFailed, RelayLooked, WorkersLost
 from saga.telemetry.stream import emit
 
@@ -49,15 +42,15 @@ class Relay:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         publish: Callable[[Sequence[Dispatch | Ping]], None],
         *,
         interval: float = 0.5,
         batch: int = 500,
         grace: float = 10.0,
     ) -> None:
-        self._database = database
-        self._chores = Chores(database, publish, batch)
+        self._store = store
+        self._chores = store.rounds(publish, batch)
         self._interval = interval
         self._grace = grace
         self._after = dict.fromkeys(self._chores.realms, "")
@@ -67,11 +60,12 @@ class Relay:
         self._next_burial = 0.0
         self._more = False
         self._rounds = 0
+        self._age = 0.0
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""
         # On one connection: that it broke is then noticed, whatever broke it, and begins a grace.
-        with self._database.hold():
+        with self._store.hold():
             while True:
                 # Who was the relay looks again first; the others stand by in case it does not.
                 pause = self._interval if self._tick_safely() else self._interval * 2
@@ -92,11 +86,11 @@ class Relay:
         began = time.monotonic()
         try:
             mine = self._look()
-        except Unreachable as error:
+        except DatabaseNotReady as error:
             self._quiet_until = time.monotonic() + self._grace
             self._suspects.clear()
             if not self._failing:
-                emit(RelayCutOff(complaint(error)))
+                emit(RelayCutOff(str(error)))
             self._failing = True
             return False
         if self._failing:
@@ -123,14 +117,14 @@ class Relay:
         do, batch = self._chores.do, self._chores.batch
         gone = self._gone_workers()
         # One entry ends one attempt of a saga; its other branches take another round.
-        ended = (do(LOSE, workers=gone) if gone else 0) + do(TIME_OUT)
-        handled = [do(WATCH_ON), do(SEND_DUE), *map(self._find_lost, self._realms_now())]
+        ended = (do(Task.LOSE, workers=gone) if gone else 0) + do(Task.TIME_OUT)
+        handled = [do(Task.WATCH_ON), do(Task.SEND_DUE), *map(self._find_lost, self._realms_now())]
         return ended > 0 or max(handled) >= batch
 
     def _realms_now(self) -> list[str]:
         """What was sent of nobody's is from before there were realms: it can wait for a moment."""
         self._rounds += 1
-        return self._chores.realms if self._rounds % _NOBODYS_EVERY == 1 else [self._database.realm]
+        return self._chores.realms if self._rounds % _NOBODYS_EVERY == 1 else [self._store.realm]
 
     def _bury(self) -> None:
         """Take the rows of dead workers out of the table of workers, now and then."""
@@ -138,32 +132,20 @@ class Relay:
         if now < self._next_burial or now < self._quiet_until:
             return
         self._next_burial = now + _BURY_EVERY
-        with self._chores.turn() as link:
-            if due.server_age(link) >= self._grace:
-                fleet.bury(link, _BURIED)
+        if self._age >= self._grace:
+            self._chores.bury(_BURIED)
 
     def _find_lost(self, realm: str) -> int:
         """Send again what was lost, and send the pings that tell what is; a page of the queues at each look."""
-        found = self._chores.do(SEND_LOST, realm=realm, after=self._after[realm], lots=_LOTS)
-
-        def ping(link: Link) -> list[Ping]:
-            sent, self._after[realm] = pings.next_pings(link, realm, self._after[realm], _LOTS)
-            return sent
-
-        self._chores.transact(ping)
+        found = self._chores.do(Task.SEND_LOST, realm=realm, after=self._after[realm], lots=_LOTS)
+        self._after[realm] = self._chores.ping(realm, self._after[realm], _LOTS)
         return found
 
     def _gone_workers(self) -> list[int]:
         """Workers that were absent at two looks some time apart, outside any grace."""
-        absent: list[int] = []
-        age = 0.0
-        with self._chores.turn() as link:
-            absent = due.absent_workers(link, lock_class(self._database.schema), self._chores.realms)
-            age = due.server_age(link) if absent else 0.0
-            if not due.note_look(link, self._database.realm):
-                raise psycopg.Rollback
+        absent, self._age = self._chores.absent()
         now = time.monotonic()
-        if not absent or now < self._quiet_until or age < self._grace:
+        if not absent or now < self._quiet_until or self._age < self._grace:
             self._suspects.clear()
             return []
         self._suspects = {worker: self._suspects.get(worker, now) for worker in absent}

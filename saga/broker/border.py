@@ -20,9 +20,9 @@ from celery import Celery
 
 from saga.broker.publisher import HOPS, LOG, QUEUE, REALM, Foreign
 from saga.core.text import clean_text
-from saga.engine.engine import Unreachable
 from saga.store.postgres import log
 from saga.store.postgres.database import Database
+from saga.store.postgres.errors import UNREACHABLE
 from saga.telemetry.facts.messages import ForeignLogFound, ForeignRealmFound, IdentityNotRead
 from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
@@ -80,7 +80,7 @@ class Identity:
             try:
                 with self._database.link() as link:
                     self._log_id = log.read_identity(link)
-            except Unreachable as error:
+            except UNREACHABLE as error:
                 self._not_before = time.monotonic() + _SAY_EVERY
                 emit(IdentityNotRead(error))
         return self._log_id

@@ -12,8 +12,7 @@ from celery.app.task import Task
 from saga.broker.border import Stamp
 from saga.broker.publisher import MOST_LANES, PING, RUN
 from saga.core.text import clean_text
-from saga.engine.engine import Unreachable
-from saga.store.postgres.database import complaint
+from saga.store.postgres.errors import UNREACHABLE, complaint
 from saga.telemetry.facts.messages import CarrierMisused, MessageRefused, OfferLeft, PingNotNoted
 from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
@@ -56,7 +55,7 @@ def register_tasks(
                 emit(CarrierMisused(RUN))
             elif (lanes := _read_lanes(args, kwargs)) and admits(RUN, args, self.request):
                 worker().executor.run(lanes, self.request)
-        except Unreachable as error:
+        except UNREACHABLE as error:
             emit(OfferLeft(complaint(error)))
 
     @app.task(name=PING, bind=True, **options)  # type: ignore[untyped-decorator]
@@ -65,7 +64,7 @@ def register_tasks(
             if (found := _read_ping(args, kwargs)) and admits(PING, args, self.request):
                 realm = Stamp.of(self.request).realm
                 see_ping(*found, *([] if realm is None else [realm]))
-        except Unreachable as error:
+        except UNREACHABLE as error:
             emit(PingNotNoted(error))
 
 

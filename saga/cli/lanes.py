@@ -9,7 +9,8 @@ from uuid import UUID
 from saga.cli.output import due, moment, print_table
 from saga.core.outline import DEADLINE
 from saga.store.postgres import work
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 from saga.store.postgres.work import OpenLane
 
 

@@ -17,7 +17,8 @@ from saga.client.handle import Handle
 from saga.client.orchestrator import Orchestrator
 from saga.errors import cut, did_you_mean
 from saga.store.postgres import short_ids
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 
 
 @click.command("list")

@@ -9,7 +9,7 @@ from saga.client.handle import Handle
 from saga.client.orchestrator import Orchestrator
 from saga.errors import SagaNotFound
 from saga.store.postgres import short_ids
-from saga.store.postgres.database import clear_errors
+from saga.store.postgres.errors import clear_errors
 
 _SHOWN = 5
 _SHORTEST = 4

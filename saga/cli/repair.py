@@ -24,7 +24,7 @@ from saga.client.orchestrator import Orchestrator
 from saga.core.state import Status
 from saga.errors import DatabaseNotReady, NotAllowed, SagaError
 from saga.store.postgres import work
-from saga.store.postgres.database import clear_errors
+from saga.store.postgres.errors import clear_errors
 
 _PREVIEW = 20
 _COUNTED = 1000

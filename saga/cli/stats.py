@@ -13,7 +13,8 @@ from saga.client import diagnosis
 from saga.client.diagnosis import PATIENCE, reason
 from saga.core.state import Status
 from saga.store.postgres import fleet, tally
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 
 
 @click.command("stats")

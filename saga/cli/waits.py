@@ -9,7 +9,8 @@ from uuid import UUID
 from saga.cli.output import say, span
 from saga.client.diagnosis import PATIENCE, obstacle, reason
 from saga.store.postgres import fleet
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 from saga.store.postgres.fleet import Member, Waiting
 
 

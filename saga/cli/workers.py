@@ -10,7 +10,7 @@ import click
 from saga.cli.context import Context, pass_context
 from saga.cli.output import age, json_option, print_json, print_records, say
 from saga.store.postgres import fleet
-from saga.store.postgres.database import clear_errors
+from saga.store.postgres.errors import clear_errors
 from saga.store.postgres.fleet import Member, Running
 
 _MOST = 10_000

@@ -29,9 +29,7 @@ from saga.engine.engine import Engine
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.language.binding import BindingError
 from saga.language.codec import decode, encode, problems_of
-from saga.store.port import End, Header
-from saga.store.postgres import log, search
-from saga.store.postgres.database import clear_errors
+from saga.store.port import End, Header, entries_of
 
 _CANCEL_PATIENCE = 30.0
 
@@ -96,11 +94,9 @@ class Handle:
 
     def refresh(self) -> Header:
         """Read its row again."""
-        database = self._engine.database
-        with clear_errors(database), database.link() as link:
-            header = search.read_header(link, self.id)
+        header = self._engine.store.header(self.id)
         if header is None:
-            raise SagaNotFound(f"there is no saga {self.id} in {database.name}")
+            raise SagaNotFound(f"there is no saga {self.id} in {self._engine.store.name}")
         self._header = header
         return header
 
@@ -150,9 +146,8 @@ class Handle:
         """
         end = self._end(timeout, wants_log=True)
         status = Status(end.status)
-        with clear_errors(self._engine.database):
-            subject = self._engine.subject(self.id, end.fingerprint)
-        state = subject.replay(log.entries(self.id, end.rows) or self._entries(None))
+        subject = self._engine.subject(self.id, end.fingerprint)
+        state = subject.replay(entries_of(self.id, end.rows) or self._entries(None))
         if status is Status.COMPENSATED:
             raise SagaCompensated(self.id, state.reason, state.cause)
         if status is Status.STUCK:
@@ -168,13 +163,10 @@ class Handle:
         return end
 
     def _subject(self) -> Instance:
-        with clear_errors(self._engine.database):
-            return self._engine.subject(self.id)
+        return self._engine.subject(self.id)
 
     def _entries(self, until: int | None) -> list[Entry]:
-        database = self._engine.database
-        with clear_errors(database), database.link() as link:
-            return log.read_entries(link, self.id, until=until)
+        return self._engine.store.entries(self.id, until=until)
 
     def _loaded(self) -> Header:
         return self._header or self.refresh()
@@ -253,7 +245,7 @@ class Handle:
         stuck_on = self.replay().stuck_on
         is_undo = (step, True) in stuck_on
         is_action = (step, False) in stuck_on  # of what is neither the request itself is refused, whatever its result
-        limit = self._engine.database.settings.max_payload
+        limit = self._engine.max_payload
         stored = _storable(subject, step, result, limit)
         if is_action:
             _check_fit(subject, step, stored)
@@ -270,8 +262,7 @@ class Handle:
 
     def _request(self, request: Request) -> State:
         request = replace(request, by=_words(request.by), reason=_words(request.reason))
-        with clear_errors(self._engine.database):
-            return self._engine.request(self.id, request)[1]
+        return self._engine.request(self.id, request)[1]
 
 
 def _words(text: object) -> str | None:

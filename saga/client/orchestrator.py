@@ -32,7 +32,9 @@ from saga.language.definition import Input, Saga
 from saga.relay import Relay
 from saga.store.postgres import pings, search
 from saga.store.postgres.caller import CallerConnection
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
+from saga.store.postgres.store import PostgresStore
 from saga.worker.pace import Averages
 from saga.worker.process import Shutdown, Worker
 
@@ -157,9 +159,14 @@ class Orchestrator:
         return Database(self.settings)
 
     @cached_property
+    def store(self) -> PostgresStore:
+        """Where the logs are, as the engine asks for them."""
+        return PostgresStore(self.database)
+
+    @cached_property
     def engine(self) -> Engine:
         """What reads and writes progress."""
-        return Engine(self.database, self._catalog, self.publisher.publish)
+        return Engine(self.store, self._catalog, self.publisher.publish, self.settings.max_payload)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -180,7 +187,7 @@ class Orchestrator:
 
     @cached_property
     def _waiter(self) -> Waiter:
-        return Waiter(self.database)
+        return Waiter(self.store)
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -328,7 +335,7 @@ class Orchestrator:
     def relay(self) -> Relay:
         """A relay, to run on its own."""
         settings = self.settings
-        return Relay(self.database, self.publisher.publish, interval=settings.relay_interval, batch=settings.relay_batch,
+        return Relay(self.store, self.publisher.publish, interval=settings.relay_interval, batch=settings.relay_batch,
                      grace=settings.failover_grace)  # fmt: skip
 
     def close(self) -> None:
@@ -351,7 +358,7 @@ class Orchestrator:
                 # One connection for each step that runs at a time, or each message would open another one.
                 self.database.keep(hooks.threads if hooks is not None else 1)
                 worker = Worker(
-                    self.app, self.engine, self.settings, self.publisher.publish, self._shutdown,
+                    self.app, self.engine, self.database, self.settings, self.publisher.publish, self._shutdown,
                     kills_itself=hooks is not None and hooks.forks, averages=self._averages,
                     lifetime=hooks.lifetime if hooks is not None else None, node=hooks.node if hooks is not None else None,
                 )  # fmt: skip

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg import errors as pg
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
-
 from saga.client.ids import uuid7
-from saga.core.events import Entry, SagaStarted, data_of
+from saga.core.events import Entry, SagaStarted
 from saga.core.machine import decide, replay
 from saga.core.rows import Dispatch
 from saga.core.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.crashpoints import reach
-from saga.engine.engine import Engine, Unreachable
+from saga.engine.engine import Engine
 from saga.engine.plan import place_of
 from saga.errors import DatabaseNotReady, InputError, KeyBusy, KeyConflict, brief
 from saga.language.binding import Given, read_input
 from saga.language.codec import encode
 from saga.language.definition import PRIORITY, Saga, is_priority
 from saga.language.retry import LONGEST
-from saga.store.postgres import caller, log, search
-from saga.store.postgres.database import Link, driver_error
+from saga.store.port import Busy, Opening, Store
 from saga.telemetry.facts.sagas import SagaOpened
 from saga.telemetry.stream import emit
 from saga.telemetry.trace import captured
@@ -130,7 +123,7 @@ def _seconds(saga: Saga, name: str, value: Duration) -> float | None:
     return float(seconds)
 
 
-_Owed = tuple[Sequence[Order], Sequence[Opened], Sequence[Dispatch]]
+_Owed = tuple[Sequence[Order], Sequence[Opening], Sequence[Opened]]
 
 
 class Starter:
@@ -138,6 +131,7 @@ class Starter:
 
     def __init__(self, engine: Engine, key_timeout: float) -> None:
         self._engine = engine
+        self._store = engine.store
         self._key_timeout = key_timeout
         self._registered: set[str] = set()
         self._breaks = 0
@@ -153,107 +147,75 @@ class Starter:
         found: list[Opened] = []
         for begin in range(0, len(orders), BATCH):
             batch = orders[begin : begin + BATCH]
-            with _busy_keys(batch):
-                try:
-                    opened, messages = self._open_batch(self._own_link, batch, sent=True)
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    if isinstance(error, pg.LockNotAvailable):
-                        raise
-                    # A pooled connection that broke while idle; the ids make a second try harmless.
-                    opened, messages = self._open_batch(self._own_link, batch, sent=True)
-            self._follow_up(batch, opened, messages)
+            openings = [self._opening(order, sent=True) for order in batch]
+            opened = self._open_again(batch, openings)
+            self._follow_up(batch, openings, opened)
             found += opened
         return found
 
-    def open_within(self, connection: caller.CallerConnection, orders: Sequence[Order]) -> list[Opened]:
+    def _open_again(self, orders: Sequence[Order], openings: Sequence[Opening]) -> list[Opened]:
+        """Open a batch, a second time if the first try found a pooled connection that broke while idle: the ids allow that."""
+        try:
+            return self._open(self._store, orders, openings)
+        except DatabaseNotReady as error:
+            if error.refused or isinstance(error, KeyBusy):
+                raise
+            return self._open(self._store, orders, openings)
+
+    def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
         """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker.
 
         Raises:
             InputError: there is no transaction to be part of.
         """
-        link = caller.join(connection, self._engine.database.schema)
+        joined = self._store.joined(connection)
         self._register(orders)
-        session = caller.session_of(connection)
-
-        @contextmanager
-        def nested() -> Iterator[Link]:
-            with caller.savepoint(link):
-                yield link
-
-        with _busy_keys(orders):
-            opened, messages = self._open_batch(nested, orders, sent=session is not None)
-        if session is not None:
-            owed: list[_Owed] = [(orders, opened, messages)]
-            event.listen(session, "after_commit", lambda _: self._after_commit(owed))
+        owed: list[_Owed] = []
+        noticed = joined.on_commit(lambda: self._after_commit(owed))
+        openings = [self._opening(order, sent=noticed) for order in orders]
+        opened = self._open(joined, orders, openings)
+        owed.append((orders, openings, opened))
         return opened
 
     def _after_commit(self, owed: list[_Owed]) -> None:
         """Follow up, once, on what is committed: this may be a savepoint's end, and the start may be rolled back yet."""
         if not owed:
             return
-        orders, opened, messages = owed[0]
-        with contextlib.suppress(*Unreachable), self._own_link() as link:
-            if search.read_statuses(link, [found.id for found in opened]):
+        orders, openings, opened = owed[0]
+        with contextlib.suppress(DatabaseNotReady):
+            if self._store.statuses([found.id for found in opened]):
                 owed.clear()
-                self._follow_up(orders, opened, messages)
+                self._follow_up(orders, openings, opened)
 
-    def _follow_up(self, orders: Sequence[Order], opened: Sequence[Opened], messages: Sequence[Dispatch]) -> None:
+    def _follow_up(self, orders: Sequence[Order], openings: Sequence[Opening], opened: Sequence[Opened]) -> None:
         reach("start.after_open")
-        self._engine.publish(messages)
-        for order, found in zip(orders, opened, strict=True):
-            if found.new:
-                emit(SagaOpened(order.saga.name, found.id))
+        new = [(order, opening) for order, opening, found in zip(orders, openings, opened, strict=True) if found.new]
+        self._engine.publish([message for _, opening in new for message in _messages(opening)])
+        for order, _ in new:
+            emit(SagaOpened(order.saga.name, order.id))
 
-    @contextmanager
-    def _own_link(self) -> Iterator[Link]:
-        with self._engine.database.link() as link:
-            yield link
+    def _open(self, store: Store, orders: Sequence[Order], openings: Sequence[Opening]) -> list[Opened]:
+        try:
+            new = store.open(openings, self._key_timeout)
+        except Busy:
+            raise _busy(orders) from None
+        held = [order for order in orders if order.id not in new]
+        known = self._known(store, held) if held else {}
+        return [Opened(order.id, True) if order.id in new else Opened(known[order.id], False) for order in orders]
 
-    def _open_batch(self, use: Any, orders: Sequence[Order], *, sent: bool) -> tuple[list[Opened], list[Dispatch]]:
-        rows = {order.id: self._work(order, sent) for order in orders}
-        # In the order of their keys: two batches that share keys would otherwise wait for each other.
-        ordered = sorted(orders, key=lambda order: (order.saga.name, order.key or "", str(order.id)))
-        with use() as link:
-            reach("start.before_open", link.connection)
-            new = set(
-                log.open_sagas(
-                    link,
-                    [_row(order, self._engine.database.realm) for order in ordered],
-                    [row for order in ordered for row in rows[order.id]],
-                    self._key_timeout,
-                )
-            )
-        known: dict[UUID, UUID] = {}
-        if held := [order for order in orders if order.id not in new]:
-            with use() as link:
-                known = self._known(link, held)
-        messages = []
-        for order in orders:
-            if order.id in new:
-                messages += [
-                    Dispatch(order.id, row["lane"], row["queue"], row["priority"])
-                    for row in rows[order.id]
-                    if row["sent"]
-                ]
-        return [
-            Opened(order.id, True) if order.id in new else Opened(known[order.id], False) for order in orders
-        ], messages
+    def _opening(self, order: Order, *, sent: bool) -> Opening:
+        saga = order.saga
+        state = replay(saga, [Entry(1, order.started)])
+        rows = [place_of(self._engine.catalog, saga, state, command) for command in decide(saga, state)]
+        return Opening(order.id, saga.name, saga.outline.fingerprint, order.key, order.tags, order.hash, order.started, rows,
+                       sent)  # fmt: skip
 
-    def _work(self, order: Order, sent: bool) -> list[dict[str, Any]]:
-        state = replay(order.saga, [Entry(1, order.started)])
-        catalog, fingerprint = self._engine.catalog, order.saga.outline.fingerprint
-        places = [place_of(catalog, order.saga, state, command) for command in decide(order.saga, state)]
-        return [
-            place.row() | {"id": str(order.id), "fingerprint": fingerprint, "sent": place.sent and sent}
-            for place in places
-        ]
-
-    def _known(self, link: Link, orders: Sequence[Order]) -> dict[UUID, UUID]:
+    def _known(self, store: Store, orders: Sequence[Order]) -> dict[UUID, UUID]:
         """The sagas that have the keys of these orders already."""
         found: dict[UUID, UUID] = {}
         for name in {order.saga.name for order in orders}:
             named = [order for order in orders if order.saga.name == name]
-            holders = search.read_holders(link, name, [order.key for order in named])
+            holders = store.holders(name, [order.key for order in named])
             for order, holder in zip(named, holders, strict=True):
                 found[order.id] = _same_input(order, *holder) if holder else order.id
         return found
@@ -265,22 +227,25 @@ class Starter:
             DefinitionError: a router of the app fails for one of their tasks.
             DatabaseNotReady: somebody else's open transaction stores one of them.
         """
-        with self._engine.database.link():
-            pass  # costs no round trip, and finds out whether the connections broke since the last start
-        if self._breaks != self._engine.database.breaks:
-            self._breaks = self._engine.database.breaks
+        if self._breaks != (breaks := self._store.breaks()):
+            self._breaks = breaks
             self._registered.clear()
         for saga in {order.saga.name: order.saga for order in orders}.values():
             if saga.outline.fingerprint not in self._registered:
                 self._engine.catalog.check_routes(saga)
-                with _definition_held(saga), self._engine.database.link() as link:
-                    log.register(link, saga.outline, self._key_timeout)
+                try:
+                    self._store.register(saga.outline, self._key_timeout)
+                except Busy:
+                    raise _definition_held(saga) from None
                 self._registered.add(saga.outline.fingerprint)
 
 
-def _row(order: Order, realm: str) -> dict[str, Any]:
-    return {"id": str(order.id), "name": order.saga.name, "fingerprint": order.saga.outline.fingerprint, "key": order.key,
-            "tags": order.tags, "input_hash": order.hash, "realm": realm, "data": data_of(order.started)}  # fmt: skip
+def _messages(opening: Opening) -> list[Dispatch]:
+    return [
+        Dispatch(opening.id, place.lane, place.queue, place.priority)
+        for place in opening.rows
+        if place.sent and opening.sent and place.queue
+    ]
 
 
 def _same_input(order: Order, saga_id: UUID, input_hash: str) -> UUID:
@@ -292,26 +257,16 @@ def _same_input(order: Order, saga_id: UUID, input_hash: str) -> UUID:
     return saga_id
 
 
-@contextmanager
-def _busy_keys(orders: Sequence[Order]) -> Iterator[None]:
-    try:
-        yield
-    except (pg.LockNotAvailable, DBAPIError) as error:
-        if not isinstance(driver_error(error), pg.LockNotAvailable):
-            raise
-        keys = ", ".join(brief(order.key) for order in orders[:3] if order.key)
-        raise KeyBusy(
-            f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
-        ) from None
+def _busy(orders: Sequence[Order]) -> KeyBusy:
+    keys = ", ".join(brief(order.key) for order in orders[:3] if order.key)
+    return KeyBusy(
+        f"saga {orders[0].saga.name!r}: another transaction, still open, is starting a saga under key {keys}; try again"
+    )
 
 
-@contextmanager
-def _definition_held(saga: Saga) -> Iterator[None]:
-    try:
-        yield
-    except pg.LockNotAvailable:
-        raise DatabaseNotReady(
-            f"saga {saga.name!r}: another transaction, still open, is storing its definition ({saga.outline.fingerprint}), so "
-            "nothing of it can be started; try again, and if it stays so, end that session: pg_stat_activity shows it "
-            "'idle in transaction'"
-        ) from None
+def _definition_held(saga: Saga) -> DatabaseNotReady:
+    return DatabaseNotReady(
+        f"saga {saga.name!r}: another transaction, still open, is storing its definition ({saga.outline.fingerprint}), so "
+        "nothing of it can be started; try again, and if it stays so, end that session: pg_stat_activity shows it "
+        "'idle in transaction'"
+    )

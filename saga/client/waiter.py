@@ -12,11 +12,8 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-from saga.engine.engine import Unreachable
-from saga.errors import CorruptLog, SagaNotFound
-from saga.store.port import End
-from saga.store.postgres import log
-from saga.store.postgres.database import Database
+from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
+from saga.store.port import End, Store
 from saga.telemetry.facts.sagas import LogsNotRead, WaitingFailed
 from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread
@@ -60,8 +57,8 @@ class _Wait:
 class Waiter:
     """Waits for sagas to finish or get stuck."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._lock = threading.Lock()
         self._waits: set[_Wait] = set()
         self._pid: int | None = None
@@ -89,7 +86,7 @@ class Waiter:
                 self._waits.discard(wait)
         if wait.end is None:
             raise SagaNotFound(
-                f"there is no saga {saga_id} in {self._database.name}, for {_ABSENT:g} s: its start was not committed, it"
+                f"there is no saga {saga_id} in {self._store.name}, for {_ABSENT:g} s: its start was not committed, it"
                 " was purged, or the database has lost it"
             )
         return wait.end
@@ -118,7 +115,7 @@ class Waiter:
         try:
             ends = self._ask(waits)
         except Exception as error:
-            if not isinstance(error, Unreachable):
+            if not isinstance(error, DatabaseNotReady):
                 emit(WaitingFailed(error))
             time.sleep(_LONGEST)
             return
@@ -129,9 +126,8 @@ class Waiter:
 
     def _ask(self, waits: Sequence[_Wait]) -> dict[UUID, End]:
         ids = [wait.saga_id for wait in waits]
-        with self._database.link() as link:
-            try:
-                return log.read_ends(link, ids, [wait.saga_id for wait in waits if wait.wants_log])
-            except CorruptLog as error:
-                emit(LogsNotRead(len(ids), error))
-                return log.read_ends(link, ids, [])
+        try:
+            return self._store.ends(ids, [wait.saga_id for wait in waits if wait.wants_log])
+        except CorruptLog as error:
+            emit(LogsNotRead(len(ids), error))
+            return self._store.ends(ids, [])

@@ -9,57 +9,28 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg import errors as pg
-from sqlalchemy import exc as sa_errors
-
 from saga.core.commands import RunStep
 from saga.core.decision import watches_deadline
 from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Entry, Event, HistoryLost, Request
 from saga.core.machine import extend, follow, replay
+from saga.core.outline import Outline
 from saga.core.permission import check
 from saga.core.rows import Dispatch
 from saga.core.state import State
 from saga.engine.draft import Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
 from saga.engine.plan import dispatches, next_inline, plan
-from saga.errors import DatabaseNotReady, SagaNotFound
+from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga
-from saga.store.port import Addition, NewStatus
-from saga.store.postgres import log, search
-from saga.store.postgres.database import Database, Link
+from saga.store.port import Addition, Header, NewStatus, Store
 from saga.telemetry.facts.sagas import Appended, EvidenceNotKept, HistoryCut
 from saga.telemetry.stream import emit
-
-Unreachable = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.InternalError,
-    pg.InsufficientPrivilege,
-    pg.UndefinedTable,
-    pg.UndefinedColumn,
-    pg.InvalidSchemaName,
-    sa_errors.OperationalError,
-    sa_errors.InterfaceError,
-    sa_errors.InternalError,
-    sa_errors.ProgrammingError,
-    DatabaseNotReady,
-)
-"""What it means for the database not to answer, not in time, or not yet: whatever was under way may have been committed.
-
-Not among them is what comes again for the same rows and values, however often they are tried: ``DataError``,
-``IntegrityError``.
-"""
-
-_REFUSED = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction)
-"""The statement was refused: nothing of it is committed, and it is no use to try it again."""
 
 _REQUEST_TRIES = 200
 _EVIDENCE_TRIES = 5
@@ -70,10 +41,18 @@ class Engine:
 
     Args:
         publish: sends messages, without waiting for the broker.
+        max_payload: the largest result that is stored, in bytes of JSON.
     """
 
-    def __init__(self, database: Database, catalog: Catalog, publish: Callable[[Sequence[Dispatch]], None]) -> None:
-        self.database = database
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        publish: Callable[[Sequence[Dispatch]], None],
+        max_payload: int = 1_048_576,
+    ) -> None:
+        self.store = store
+        self.max_payload = max_payload
         self.catalog = catalog
         self.publish = publish
         self.memory = Memory()
@@ -119,21 +98,21 @@ class Engine:
             before_it = before_it or _deadline(after, events[-1])
         return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
 
-    def write(self, draft: Draft, link: Link | None = None) -> Written | None:
+    def write(self, draft: Draft, store: Store | None = None) -> Written | None:
         """Append a draft; ``None`` when another entry has come before it, or the saga's own deadline.
 
         Args:
-            link: a transaction to do it in.
+            store: inside a transaction to do it in.
 
         Raises:
-            psycopg.Error: nobody knows whether it was appended; ``find`` tells.
+            DatabaseNotReady: it may have been appended; ``find`` tells.
+            Refused: it was not, and cannot be.
         """
-        return self.write_all([draft], link)[0]
+        return self.write_all([draft], store)[0]
 
-    def write_all(self, drafts: Sequence[Draft], link: Link | None = None) -> list[Written | None]:
+    def write_all(self, drafts: Sequence[Draft], store: Store | None = None) -> list[Written | None]:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
-        with self._use(link) as used:
-            times = log.append(used, [_addition(draft) for draft in drafts], drafts[0].worker)
+        times = (store or self.store).append([_addition(draft) for draft in drafts], drafts[0].worker)
         return [
             self._written(draft, times[draft.subject.id]) if draft.subject.id in times else None for draft in drafts
         ]
@@ -142,10 +121,9 @@ class Engine:
         """Whether a draft of which nobody knows was appended after all.
 
         Raises:
-            psycopg.Error, DatabaseNotReady: the database still cannot be asked.
+            DatabaseNotReady: the store still cannot be asked.
         """
-        with self.database.link() as link:
-            entries = log.read_entries(link, draft.subject.id, draft.state.seq, draft.state.seq + 1)
+        entries = self.store.entries(draft.subject.id, draft.state.seq, draft.state.seq + 1)
         if not entries or entries[0].worker != draft.worker or not _same(entries[0].event, draft.events[0]):
             return None
         assert entries[0].at is not None
@@ -172,9 +150,6 @@ class Engine:
                 draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state, draft.worker
             )
         )
-
-    def _use(self, link: Link | None) -> AbstractContextManager[Link]:
-        return self.database.link() if link is None else nullcontext(link)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -203,11 +178,10 @@ class Engine:
 
     def _write_request(self, draft: Draft) -> Written | None:
         try:
-            with self.database.link() as link:
-                at = log.request(link, _addition(draft))
-        except _REFUSED:
-            raise
-        except Unreachable:
+            at = self.store.request(_addition(draft))
+        except DatabaseNotReady as error:
+            if error.refused:
+                raise
             return self.find(draft)
         return self._written(draft, at) if at is not None else None
 
@@ -224,13 +198,27 @@ class Engine:
         """
         if fingerprint and (saga := self.catalog.by_fingerprint(fingerprint)):
             return Instance.of(saga_id, saga)
-        with self.database.link() as link:
-            header = search.read_header(link, saga_id)
+        with self.store.hold():
+            header = self.store.header(saga_id)
             if header is None:
-                raise SagaNotFound(f"there is no saga {saga_id} in {self.database.name}")
+                raise SagaNotFound(f"there is no saga {saga_id} in {self.store.name}")
             saga = self.catalog.by_fingerprint(header.fingerprint)
-            outline = saga.outline if saga else log.definition_of(link, header)
-        return Instance(saga_id, outline, saga, header.realm not in ("", self.database.realm))
+            outline = saga.outline if saga else self.definition_of(header)
+        return Instance(saga_id, outline, saga, header.realm not in ("", self.store.realm))
+
+    def definition_of(self, header: Header) -> Outline:
+        """The outline that a saga was started with.
+
+        Raises:
+            CorruptLog: it is not in the store, or damaged; the text names the saga.
+        """
+        try:
+            outline = self.store.definition(header.fingerprint)
+        except CorruptLog as error:
+            raise CorruptLog(f"saga {header.id}: its {error}") from None
+        if outline is None:
+            raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
+        return outline
 
     def read(self, subject: Instance, known: State | None = None, worker: int | None = None) -> State:
         """A saga's state now, read on from one that is known.
@@ -242,10 +230,9 @@ class Engine:
             SagaNotFound: the database does not have the saga any more.
         """
         known = known or self.memory.recall(subject.id)
-        with self.database.link() as link:
-            if known is None:
-                return subject.replay(log.read_entries(link, subject.id))
-            entries = log.read_on(link, subject.id, known.seq, known.at)
+        if known is None:
+            return subject.replay(self.store.entries(subject.id))
+        entries = self.store.entries_from(subject.id, known.seq, known.at)
         if not entries:
             raise SagaNotFound(self._gone(subject, known))
         if (entries[0].seq, entries[0].at) == (known.seq, known.at):
@@ -275,19 +262,16 @@ class Engine:
         """Append what nothing uses, if that can be done; returns the state then.
 
         Raises:
-            psycopg.DataError, UnicodeError: the database cannot store it.
+            ValueRefused: the store does not take it.
         """
         try:
             for tries in range(_EVIDENCE_TRIES):
-                with self.database.link() as link:
-                    addition = Addition(subject.id, state.seq + 1, [event], after=state.at)
-                    if at := log.append(link, [addition], worker).get(subject.id):
-                        return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
+                addition = Addition(subject.id, state.seq + 1, [event], after=state.at)
+                if at := self.store.append([addition], worker).get(subject.id):
+                    return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
                 back_off(tries)
                 state = self.read(subject, state, worker)
-        except psycopg.DataError:
-            raise
-        except (*Unreachable, SagaNotFound) as error:
+        except (DatabaseNotReady, SagaNotFound) as error:
             emit(EvidenceNotKept(subject.outline.name, subject.id, error))
         return state
 
@@ -295,7 +279,7 @@ class Engine:
         lost = _in_words(self.memory.missing(subject.id, (), certain=True))
         self.memory.forget(subject.id)
         return (
-            f"there is no saga {subject} in {self.database.name} any more: it was purged, or the database has lost it, as"
+            f"there is no saga {subject} in {self.store.name} any more: it was purged, or the database has lost it, as"
             f" after a failover to a standby that lagged; entry {known.seq} was known here, with {lost}; what its steps did"
             " is not undone"
         )

@@ -17,7 +17,9 @@ from saga.engine.engine import Engine
 from saga.errors import CorruptLog
 from saga.store.port import Header, NewStatus
 from saga.store.postgres import log, search
-from saga.store.postgres.database import clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
+from saga.store.postgres.store import PostgresStore
 
 _PAGE = 500
 
@@ -63,7 +65,7 @@ def check(engine: Engine) -> Iterator[Verdict]:
         DatabaseNotReady: the database does not answer or is not upgraded.
     """
     definitions = _Definitions(engine)
-    with clear_errors(engine.database):
+    with clear_errors(_database(engine)):
         for header in _headers(engine, everything=False):
             yield _check(engine, definitions, header)
 
@@ -75,14 +77,14 @@ def rebuild(engine: Engine) -> Iterator[Verdict]:
         DatabaseNotReady: the database does not answer or is not upgraded.
     """
     definitions = _Definitions(engine)
-    with clear_errors(engine.database):
+    with clear_errors(_database(engine)):
         for header in _headers(engine, everything=True):
             yield _rebuild(engine, definitions, header)
 
 
 def count(engine: Engine, *, everything: bool) -> int:
     """How many sagas ``check`` looks at, or with ``everything`` those ``rebuild`` looks at."""
-    with clear_errors(engine.database), engine.database.link() as link:
+    with clear_errors(_database(engine)), _database(engine).link() as link:
         return search.count_sagas(link, everything=everything)
 
 
@@ -100,6 +102,12 @@ def summarize(verdicts: Iterable[Verdict]) -> Summary:
     return Summary(checked, changed, sorted(found.values(), key=lambda mismatch: -mismatch.count))
 
 
+def _database(engine: Engine) -> Database:
+    """The database behind an engine: what is put right here are Postgres's rows."""
+    assert isinstance(engine.store, PostgresStore)
+    return engine.store.database
+
+
 class _Definitions:
     """The definitions that the walk meets, each looked at once."""
 
@@ -114,8 +122,7 @@ class _Definitions:
             CorruptLog: its definition cannot be read.
         """
         if header.fingerprint not in self._known:
-            with self._engine.database.link() as link:
-                stored = log.definition_of(link, header)
+            stored = self._engine.definition_of(header)
             self._known[header.fingerprint] = stored, self._objection(header, stored)
         stored, objection = self._known[header.fingerprint]
         return Instance(header.id, stored, None), objection
@@ -133,7 +140,7 @@ class _Definitions:
 def _headers(engine: Engine, *, everything: bool) -> Iterator[Header]:
     after: UUID | None = None
     while True:
-        with engine.database.link() as link:
+        with _database(engine).link() as link:
             page = search.sagas_in_flight(link, after, _PAGE, everything=everything)
         yield from page
         if len(page) < _PAGE:
@@ -172,13 +179,12 @@ def _put_right(engine: Engine, subject: Instance, header: Header, state: State) 
 
 
 def _write(engine: Engine, saga_id: UUID, state: State) -> bool:
-    with engine.database.link() as link:
+    with _database(engine).link() as link:
         return log.rebuild_header(link, saga_id, NewStatus(str(state.status), state.headline, state.status.terminal))
 
 
 def _read(engine: Engine, header: Header, after: int) -> Sequence[Entry]:
-    with engine.database.link() as link:
-        return log.read_entries(link, header.id, after=after)
+    return engine.store.entries(header.id, after=after)
 
 
 def _without_id(error: CorruptLog, header: Header) -> str:

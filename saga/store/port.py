@@ -1,15 +1,46 @@
-"""Port: what the rest of the house asks of a store, whichever it is."""
+"""Port: what the rest of the house asks of a store, whichever it is.
+
+The contract, which ``tests/conformance`` holds both stores to:
+
+- ``append`` is all or nothing for each saga. It takes an entry at the next place only, and only after the entry that the
+  writer knows to be the last.
+- The rows of work change with an entry and in no other way, but for what says when a lane was offered.
+- ``claim`` appends the start of each attempt that it gives away.
+- Every time is the store's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import Enum
+from typing import Any, Protocol
 from uuid import UUID
 
-from saga.core.events import Event
-from saga.core.rows import Changes
+from saga.core.events import Entry, Event, SagaStarted, entry_from_row
+from saga.core.outline import Outline
+from saga.core.rows import Changes, Dispatch, Place
+from saga.errors import DatabaseNotReady, SagaError
+
+Lane = tuple[UUID, str]
+"""A saga and one of its lanes."""
+
+
+class Busy(DatabaseNotReady):
+    """Another transaction, still open, holds what is needed."""
+
+    refused = True
+
+
+class Refused(Exception):
+    """The store does not take that, however often it is tried; nothing of it is stored."""
+
+
+class ValueRefused(Refused):
+    """It does not take one of the values."""
+
 
 Row = tuple[Any, ...]
 
@@ -115,3 +146,266 @@ class End:
     status: str
     ended: bool
     rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A new saga: what its row in the index is to say, its first entry, and its first rows of work.
+
+    Attributes:
+        tags: as JSON.
+        input_hash: what a second start under the same key is compared by.
+        sent: the messages of what is due at once go out right after the commit.
+    """
+
+    id: UUID
+    name: str
+    fingerprint: str
+    key: str | None
+    tags: Any
+    input_hash: str
+    started: SagaStarted
+    rows: Sequence[Place]
+    sent: bool
+
+
+class TransactionEnded(SagaError):
+    """The step ended the transaction that the log's entry was to be part of."""
+
+    def __init__(self) -> None:
+        super().__init__("the step ended the log's own transaction; leave the commit and the rollback to the saga")
+
+
+def entries_of(saga_id: UUID, rows: Iterable[Row]) -> list[Entry]:
+    """Rows of the log as entries.
+
+    Raises:
+        CorruptLog: one of them is damaged.
+    """
+    return [entry_from_row(saga_id, row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work.
+
+    Attributes:
+        number: when it was sent, in microseconds since 1970 by the database's clock.
+        realm: whose work it follows.
+    """
+
+    queue: str
+    number: int
+    priority: int | None
+    realm: str = ""
+
+
+class NotMyTurn(Exception):
+    """Another process is the relay."""
+
+
+class Task(Enum):
+    """What a relay does to lanes."""
+
+    SEND_DUE = "send due"
+    SEND_LOST = "send lost"
+    TIME_OUT = "time out"
+    LOSE = "lose"
+    WATCH_ON = "watch on"
+
+
+class Clock(Protocol):
+    """The time as one process sees it."""
+
+    def monotonic(self) -> float:
+        """Seconds, from any beginning."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long."""
+
+
+class StepTransaction(Protocol):
+    """A transaction for user code, and then for the log's entry. It is rolled back unless it was committed.
+
+    Attributes:
+        connection: for user code.
+        driver: its driver's connection.
+        ended: user code ended the transaction itself.
+    """
+
+    connection: Any
+    driver: Any
+    ended: bool
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Where the task is run."""
+
+    def settled(self) -> Store:
+        """Take it back from user code; what the store that is returned writes becomes part of it."""
+
+    def commit(self) -> None:
+        """Commit."""
+
+    def committed(self) -> None:
+        """It is known to be committed."""
+
+
+class Rounds(Protocol):
+    """What the relay of one realm does, each in a turn of its own: ``NotMyTurn`` where another process is the relay.
+
+    Attributes:
+        realms: whose work it sees to.
+        batch: to how many lanes it does something at a time.
+    """
+
+    realms: list[str]
+    batch: int
+
+    def enrol(self) -> bool:
+        """Be known as a relay; whether none of the realm was."""
+
+    def do(self, task: Task, **which: Any) -> int:
+        """Do something to the lanes that it is to be done to, and send their messages; to how many it was done."""
+
+    def ping(self, realm: str, after: str, lots: int) -> str:
+        """Send the pings that are due; returns after which queue to go on."""
+
+    def absent(self) -> tuple[list[int], float]:
+        """The workers that hold lanes and show no sign of life, and for how many seconds the store has been up."""
+
+    def bury(self, limit: int) -> None:
+        """Take out what is known of workers that are gone."""
+
+
+class Store(Protocol):
+    """Where the logs of sagas are kept.
+
+    Every method may raise ``DatabaseNotReady``; those that write may raise ``Refused``, those that read ``CorruptLog``.
+
+    Attributes:
+        name: where it is.
+        realm: whose work this process does.
+    """
+
+    name: str
+    realm: str
+
+    def breaks(self) -> int:
+        """How often it was lost. After each, another server may answer, which lacks the latest of what was known."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Ask on one connection for all that this thread does meanwhile."""
+
+    # --- reading
+
+    def entries(self, saga_id: UUID, after: int = 0, until: int | None = None) -> list[Entry]:
+        """The entries after one place, up to another."""
+
+    def entries_from(self, saga_id: UUID, seq: int, at: datetime | None) -> list[Entry]:
+        """The log from a known entry on, that one included; all of it where it does not have that entry, or is not as old.
+
+        Returns:
+            nothing if there is no such saga.
+        """
+
+    def header(self, saga_id: UUID) -> Header | None:
+        """A saga's row in the index."""
+
+    def statuses(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """The status of each of these sagas that exists."""
+
+    def ends(self, ids: Sequence[UUID], logs: Sequence[UUID]) -> dict[UUID, End]:
+        """Where each of these sagas stands that exists, with the log of those that have ended and whose log is wanted."""
+
+    def holders(self, name: str, keys: Sequence[str | None]) -> list[tuple[UUID, str] | None]:
+        """The id and input hash of the saga of that name under each of these keys, in their order."""
+
+    def definition(self, fingerprint: str) -> Outline | None:
+        """The stored definition of that fingerprint."""
+
+    # --- starting
+
+    def register(self, outline: Outline, patience: float) -> None:
+        """Store a definition, once.
+
+        Raises:
+            Busy: another transaction is storing it, and was still open after that many seconds.
+        """
+
+    def open(self, sagas: Sequence[Opening], patience: float) -> set[UUID]:
+        """Write new sagas; returns the ids of those whose key was free.
+
+        Raises:
+            Busy: a key is held by another transaction, still open after that many seconds.
+        """
+
+    def joined(self, connection: Any) -> JoinedStore:
+        """This store inside the transaction of a caller: what is written becomes part of it.
+
+        Raises:
+            InputError: there is no transaction to be part of.
+        """
+
+    # --- progress
+
+    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+        """Append to the logs of different sagas, and change their rows as follows from it: of each saga all or nothing.
+
+        Returns:
+            the sagas whose place in the log was the next one and free, and who are not too late, with the time.
+        """
+
+    def request(self, addition: Addition) -> datetime | None:
+        """Append what an operator asks for; a completed saga is taken up again.
+
+        Returns:
+            when; ``None`` where its place in the log is taken, or the saga not completed any more.
+        """
+
+    def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:
+        """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
+
+        Args:
+            limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
+
+        Returns:
+            what became of each; nothing for those that there are not.
+        """
+
+    def transaction(self, timeout: float) -> StepTransaction:
+        """A transaction for a step, whose statements may take so many seconds."""
+
+    # --- lanes
+
+    def owned(self, worker: int) -> list[UUID]:
+        """The claim tokens that a worker holds."""
+
+    def give_back(self, worker: int, tokens: Sequence[UUID]) -> list[Dispatch]:
+        """Give back claims of this worker that nothing in it runs; returns the messages to send."""
+
+    def park(self, saga_id: UUID, lane: str, problem: str, *, unknown: bool = False) -> None:
+        """Note why a free lane cannot be run here, and offer it again later.
+
+        Args:
+            unknown: for want of the saga's definition; who has it offers the lane sooner.
+        """
+
+    def hand_on(self, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:
+        """Offer a lane at once to another worker that has its definition; nothing if none lives."""
+
+    def offer_on(self, lanes: Sequence[Lane], *, alone: bool) -> list[Dispatch]:
+        """The messages of those lanes that are free, to be sent anew by a worker that took the first ones."""
+
+    def rounds(self, publish: Callable[[Sequence[Any]], None], batch: int) -> Rounds:
+        """What a relay does to the lanes of this store."""
+
+
+class JoinedStore(Store, Protocol):
+    """A store inside a transaction that somebody else began."""
+
+    def on_commit(self, follow_up: Callable[[], None]) -> bool:
+        """Have that called after the commit, which may be that of a savepoint; whether it can be noticed."""

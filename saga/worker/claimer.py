@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-import psycopg
-
 from saga.core.commands import AskPolicy, KeepWatch, RunStep
 from saga.core.decision import watches_deadline
 from saga.core.due import moment_of
@@ -25,8 +23,7 @@ from saga.engine.draft import Instance, Lease
 from saga.engine.engine import back_off, start_of
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
-from saga.store.port import Offer, Wish
-from saga.store.postgres import due, fleet, log, work
+from saga.store.port import Offer, Refused, Wish, entries_of
 from saga.telemetry.facts.lanes import LanesNotClaimed
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
@@ -63,7 +60,7 @@ class Claimer:
             return self._claim(saga_id, lane)
         except CorruptLog as error:
             problem = str(error)
-        except (psycopg.IntegrityError, psycopg.DataError) as error:
+        except Refused as error:
             problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
         self.attempts.park_damaged(saga_id, lane, problem)
         return None
@@ -128,11 +125,10 @@ class Claimer:
                             runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], news)
                         except CorruptLog as error:
                             damaged[place] = str(error)
-        except (CorruptLog, psycopg.IntegrityError, psycopg.DataError) as error:
+        except (CorruptLog, Refused) as error:
             emit(LanesNotClaimed(len(wishes), error))
-            with self._engine.database.link() as link:
-                # What could not be read may have been claimed all the same.
-                due.free_unrun(link, self.attempts.worker(), [wish.token for wish in wishes])
+            # What could not be read may have been claimed all the same.
+            self._engine.store.give_back(self.attempts.worker(), [wish.token for wish in wishes])
             return [], [], list(places)
         for place, problem in damaged.items():
             self.attempts.park_damaged(*place, problem)
@@ -164,9 +160,7 @@ class Claimer:
 
     def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Place, Offer]:
         limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
-        with self._engine.database.link() as link:
-            reach("claim.before", link.connection)
-            offers = work.claim(link, wishes, self.attempts.worker(), self._engine.database.realm, limits)
+        offers = self._engine.store.claim(wishes, self.attempts.worker(), limits)
         if any(offer.won for offer in offers.values()):
             reach("claim.after")
         return offers
@@ -192,17 +186,16 @@ class Claimer:
         return run
 
     def _read(self, instance: Instance, known: State | None, offer: Offer) -> _News:
-        entries = log.entries(instance.id, offer.entries)
+        entries = entries_of(instance.id, offer.entries)
         latest = {entry.lane: entry for entry in entries}
         return _News(self._engine.take_in(instance, entries, known, self.attempts.worker()), latest)
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
         """Leave a lane to a worker that has its definition, now or later."""
-        with self._engine.database.link() as link:
-            handed_on = fleet.hand_on(link, saga_id, lane, self.attempts.worker())
-            if not handed_on:
-                stored = log.read_definition(link, fingerprint)
-                work.park(link, saga_id, lane, self._why_parked(stored), unknown=True)
+        store = self._engine.store
+        handed_on = store.hand_on(saga_id, lane, self.attempts.worker())
+        if not handed_on:
+            store.park(saga_id, lane, self._why_parked(store.definition(fingerprint)), unknown=True)
         self._engine.publish(handed_on)
 
     def _why_parked(self, stored: Outline | None) -> str:
@@ -217,7 +210,7 @@ class Claimer:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
         claim = Lease(self.attempts.worker(), uuid4(), offer.queue)
         state = self._engine.take_in(
-            Instance.of(saga_id, saga), log.entries(saga_id, offer.entries), known, claim.worker
+            Instance.of(saga_id, saga), entries_of(saga_id, offer.entries), known, claim.worker
         )
         self.attempts.running[claim.token] = None
         run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None)

@@ -12,8 +12,7 @@ from celery import Celery
 
 from saga.config import Settings
 from saga.core.outcome import Interruption
-from saga.engine.engine import Unreachable
-from saga.store.postgres import work
+from saga.errors import DatabaseNotReady
 from saga.telemetry.facts.lanes import LaneNotClaimed, LanesLeft
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
@@ -47,7 +46,7 @@ class Executor:
         self._settings = settings
         self._stopping = stopping
         self._lifetime = Lifetime() if lifetime is None else lifetime
-        self._database = self._attempts.engine.database
+        self._store = self._attempts.engine.store
         self._performer = Performer(app, self._attempts, settings.max_payload, stopping)
         names = [saga.name for saga in self._attempts.engine.catalog]
         self._pace = Pace(settings.batch_below, averages, names)
@@ -65,7 +64,7 @@ class Executor:
             carrier: the request of the Celery task whose message offered the lanes.
         """
         rest = deque(lanes)
-        with self._database.hold():
+        with self._store.hold():
             self._run_together(lanes, rest, carrier)
             began = time.monotonic()
             while not self._stopping() and (place := _first(rest)):
@@ -95,7 +94,7 @@ class Executor:
         """Claim a lane; one that cannot be read holds up no other."""
         try:
             return self._claims.claim(saga_id, lane)
-        except Unreachable:
+        except DatabaseNotReady:
             raise
         except Exception as error:
             emit(LaneNotClaimed(saga_id, lane, error))
@@ -111,9 +110,8 @@ class Executor:
         if not lanes:
             return
         try:
-            with self._database.link() as link:
-                offers = work.offer_on(link, lanes, alone=alone)
-        except Unreachable as error:
+            offers = self._store.offer_on(lanes, alone=alone)
+        except DatabaseNotReady as error:
             emit(LanesLeft(len(lanes), error))
             return
         self._attempts.engine.publish(offers)

@@ -12,10 +12,10 @@ from uuid import UUID
 from celery import Celery
 
 from saga.core.rows import Dispatch
-from saga.engine.engine import Unreachable
 from saga.language.catalog import Catalog
 from saga.store.postgres import fleet
 from saga.store.postgres.database import Database
+from saga.store.postgres.errors import UNREACHABLE
 from saga.store.postgres.fleet import About
 from saga.telemetry.facts.upkeep import EndNotNoted
 from saga.telemetry.stream import emit
@@ -94,7 +94,7 @@ class Membership:
                 if number is not None and self._liveness.holds:
                     with self._database.link() as link:
                         fleet.leave(link, number)
-        except Unreachable as error:
+        except UNREACHABLE as error:
             emit(EndNotNoted(error))
 
     def _offer(self, about: About, limit: int) -> None:

@@ -25,7 +25,7 @@ from saga.errors import Abort, ResultError, SagaError
 from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
 from saga.language.refusal import Question, Refusal, asking
-from saga.store.postgres.transaction import StepTransaction, TransactionEnded
+from saga.store.port import StepTransaction, TransactionEnded
 from saga.telemetry.board import Board
 from saga.telemetry.monitor import Monitor
 from saga.telemetry.sentry import held_back
@@ -55,7 +55,7 @@ class Performer:
     def __init__(self, app: Celery, attempts: Recorder, max_payload: int, stopping: Callable[[], bool]) -> None:
         self._app = app
         self._attempts = attempts
-        self._database = attempts.engine.database
+        self._store = attempts.engine.store
         self._max_payload = max_payload
         self._stopping = stopping
         self._monitor = Monitor(app)
@@ -159,14 +159,14 @@ class Performer:
     ) -> Attempt | None:
         """Run a transactional step: what it writes and the log's entry are one transaction."""
         draft = written = None
-        within = StepTransaction(self._database, run.job.timeout)
+        within = self._store.transaction(run.job.timeout)
         try:
             with within:
                 with within.shared():
                     outcome = self._attempt(run, carrier, within.connection)
                 if isinstance(outcome, Success):
-                    link = within.settle()
-                    recorded = self._attempts.record_within(run, outcome, link, keep=may_continue())
+                    joined = within.settled()
+                    recorded = self._attempts.record_within(run, outcome, joined, keep=may_continue())
                     if recorded is None and run.stands:
                         raise StepError("its entry found no place in the log; nothing is committed")
                     if recorded is not None:

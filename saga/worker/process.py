@@ -13,9 +13,10 @@ from uuid import UUID
 from celery import Celery
 
 from saga.config import Settings
-from saga.engine.engine import Engine, Unreachable
+from saga.engine.engine import Engine
 from saga.relay import Relay
-from saga.store.postgres import due, work
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import UNREACHABLE
 from saga.telemetry.facts.attempts import ProcessOverdue, ThreadOverdue
 from saga.telemetry.facts.lanes import LanesFreed
 from saga.telemetry.facts.upkeep import ReliefFailed, UpkeepCutOff, UpkeepFailed
@@ -63,20 +64,21 @@ class Worker:
     """
 
     def __init__(
-        self, app: Celery, engine: Engine, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool,
+        self, app: Celery, engine: Engine, database: Database, settings: Settings, publish: Any, shutdown: Shutdown, *, kills_itself: bool,
         averages: Averages | None = None, lifetime: Lifetime | None = None, node: str | None = None,
     ) -> None:  # fmt: skip
         self.pid = os.getpid()
         self._engine = engine
+        self._database = database
         self._settings = settings
         self._shutdown = shutdown
         self._kills_itself = kills_itself
         self._publish = publish
-        self._liveness = Liveness(engine.database, settings)
+        self._liveness = Liveness(database, settings)
         self.attempts = Recorder(engine, self._liveness.worker, settings.inline_wait, settings.redact)
         self.executor = Executor(app, Claimer(self.attempts), settings, shutdown, averages, lifetime)
         self._membership = Membership(
-            app, engine.database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node
+            app, database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node
         )
         self._stopping = threading.Event()
         self._unrun: set[UUID] = set()
@@ -88,7 +90,7 @@ class Worker:
         start_thread("saga-relief", self._relieve)
         if self._settings.relay:
             relay = Relay(
-                self._engine.database, self._publish, interval=self._settings.relay_interval,
+                self._engine.store, self._publish, interval=self._settings.relay_interval,
                 batch=self._settings.relay_batch, grace=self._settings.failover_grace,
             )  # fmt: skip
             start_thread("saga-relay", relay.run, (self._stopping,))
@@ -104,7 +106,7 @@ class Worker:
             for care in (self._end_overdue, self._take_part, self._free_unrun):
                 try:
                     care()
-                except Unreachable as error:
+                except UNREACHABLE as error:
                     emit(UpkeepCutOff(error))
                 except Exception as error:
                     emit(UpkeepFailed(error))
@@ -128,13 +130,13 @@ class Worker:
         worker = self._liveness.number
         if worker is None:
             return
-        with self._engine.database.link() as link:
-            unrun = {token for token in work.owned_tokens(link, worker) if token not in self.attempts.running}
-            again = unrun & self._unrun
-            self._unrun = unrun - again
-            if again:
-                emit(LanesFreed(worker, len(again)))
-                self._publish(due.free_unrun(link, worker, list(again)))
+        store = self._engine.store
+        unrun = {token for token in store.owned(worker) if token not in self.attempts.running}
+        again = unrun & self._unrun
+        self._unrun = unrun - again
+        if again:
+            emit(LanesFreed(worker, len(again)))
+            self._publish(store.give_back(worker, list(again)))
 
     def _end_overdue(self) -> None:
         """A timeout ends the attempt in the log, but only the end of the process frees its slot."""

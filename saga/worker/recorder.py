@@ -8,8 +8,6 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-import psycopg
-
 from saga.core.decision import watches_deadline
 from saga.core.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
 from saga.core.outcome import Failure, Interruption, Outcome, Report, Success
@@ -17,10 +15,9 @@ from saga.core.state import State
 from saga.core.text import Unencodable, ascii_only
 from saga.crashpoints import reach
 from saga.engine.draft import Draft, Written
-from saga.engine.engine import Engine, Unreachable, back_off
-from saga.errors import SagaNotFound, first_line
-from saga.store.postgres import due, work
-from saga.store.postgres.database import Link
+from saga.engine.engine import Engine, back_off
+from saga.errors import DatabaseNotReady, SagaNotFound, first_line
+from saga.store.port import Refused, Store, ValueRefused
 from saga.telemetry.facts.attempts import AttemptCameLate, LogFoundGone
 from saga.telemetry.facts.lanes import LaneDamaged, LaneNotGivenBack
 from saga.telemetry.facts.sagas import OutcomesUnknown, OutcomeUnknown
@@ -35,8 +32,8 @@ _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
 _TOGETHER_TRIES = 10
 _REFUSALS = 5
-_DATA_REFUSED = (psycopg.DataError, Unencodable, UnicodeError)
-_REFUSED = (*_DATA_REFUSED, psycopg.IntegrityError)
+_VALUE_REFUSED = (ValueRefused, Unencodable, UnicodeError)
+_REFUSED = (*_VALUE_REFUSED, Refused)
 """What comes again however often it is tried."""
 
 T = TypeVar("T")
@@ -98,7 +95,7 @@ class Recorder:
                 if refusals > _REFUSALS:
                     self._give_up(run, error)
                     break
-                if isinstance(outcome, Success) and isinstance(error, _DATA_REFUSED):
+                if isinstance(outcome, Success) and isinstance(error, _VALUE_REFUSED):
                     outcome, wait = not_stored(error), None
                 written = None
             except BaseException as error:
@@ -212,14 +209,16 @@ class Recorder:
             written = self.engine.write_all(drafts)
             _reach(drafts, "after_append")
         except BaseException as error:
-            if not isinstance(error, (*Unreachable, *_REFUSED)):
+            if not isinstance(error, (DatabaseNotReady, *_REFUSED)):
                 interrupt = error
             emit(OutcomesUnknown(len(drafts), error))
             written = [self.find(draft) for draft in drafts]
         found = zip(drafts, written, strict=True)
         return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
 
-    def record_within(self, run: Attempt, outcome: Outcome, link: Link, *, keep: bool) -> tuple[Draft, Written] | None:
+    def record_within(
+        self, run: Attempt, outcome: Outcome, store: Store, *, keep: bool
+    ) -> tuple[Draft, Written] | None:
         """Append how a transactional attempt ended inside its own transaction; ``None`` when it had been declared over.
 
         Nothing is published: the caller commits, then calls ``go_on``.
@@ -229,7 +228,7 @@ class Recorder:
             if not run.stands:
                 return None
             draft = self._draft(run, outcome, wait, keep=keep, hold=False)
-            written = self.engine.write(draft, link)
+            written = self.engine.write(draft, store)
             if written is not None:
                 return draft, written
             back_off(tries)
@@ -277,24 +276,24 @@ class Recorder:
         problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
         try:
             self.park_damaged(run.saga_id, run.lane, problem)
-        except Unreachable as further:
+        except DatabaseNotReady as further:
             emit(LaneNotGivenBack(run.name, further))
 
     def park_damaged(self, saga_id: UUID, lane: str, problem: str) -> None:
         """Park a lane whose log cannot be read or written, freeing it first if its claim was committed."""
         emit(LaneDamaged(saga_id, lane, problem))
         worker = self.worker()
-        with self.engine.database.link() as link:
-            unrun = [token for token in work.owned_tokens(link, worker) if token not in self.running]
-            due.free_unrun(link, worker, unrun)
-            work.park(link, saga_id, lane, ascii_only(problem))
+        store = self.engine.store
+        with store.hold():
+            store.give_back(worker, [token for token in store.owned(worker) if token not in self.running])
+            store.park(saga_id, lane, ascii_only(problem))
 
     def _write_or_find(self, draft: Draft) -> Written | None:
         try:
             return self.engine.write(draft)
         except _REFUSED:
             raise
-        except Unreachable as error:
+        except DatabaseNotReady as error:
             emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
             return self.find(draft)
 
@@ -315,7 +314,7 @@ class Recorder:
         for tries in range(_WITHOUT_END):
             try:
                 return ask()
-            except Unreachable:
+            except DatabaseNotReady:
                 back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
@@ -349,7 +348,7 @@ class Recorder:
             run.watch.end(event)
         try:
             run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
-        except _DATA_REFUSED:
+        except _VALUE_REFUSED:
             run.state = self.engine.keep_evidence(run.subject, run.state, in_ascii(event), self.worker())
 
     def go_on(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:

@@ -66,7 +66,7 @@ class Bench:
 
     def worker(self, number: int = 1) -> Recorder:
         """A worker of that number, with an engine of its own as another process would have."""
-        engine = Engine(self.orchestrator.database, self.engine.catalog, self.published.extend)
+        engine = Engine(self.orchestrator.store, self.engine.catalog, self.published.extend)
         return Recorder(engine, lambda: number, inline_wait=1.0)
 
     def start(self, saga: Saga = SEQUENCE, **options: Any) -> Handle:

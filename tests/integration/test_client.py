@@ -9,10 +9,9 @@ from celery import Celery
 
 from saga import InputError, NotAllowed, Orchestrator, Saga, Step, schema
 from saga.core.outcome import Failure
-from saga.engine.engine import Unreachable
 from saga.errors import DatabaseNotReady, DefinitionError, KeyConflict, SagaStuck, UnknownSaga
 from saga.language.retry import Retry
-from saga.store.postgres.database import complaint
+from saga.store.postgres.errors import complaint
 from saga.worker.claimer import Claimer
 from tests.conftest import shown
 
@@ -137,7 +136,7 @@ def test_a_read_only_database_is_said_to_be_read_only(bench: Bench, caplog: pyte
             ask()
     with pytest.raises(DatabaseNotReady, match="read-only"):
         schema.downgrade(bench.orchestrator.database, "base")
-    with pytest.raises(Unreachable) as raised:
+    with pytest.raises(DatabaseNotReady) as raised:
         worker.claim(handle.id, "main")
     assert complaint(raised.value).startswith("it is read-only")
     bench.orchestrator.relay().tick()

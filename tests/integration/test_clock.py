@@ -7,8 +7,8 @@ import pytest
 from saga import Handle
 from saga.cli.lanes import read_lanes
 from saga.core.outcome import Success
+from saga.store.port import Ping
 from saga.store.postgres import due
-from saga.store.postgres.pings import Ping
 from tests.integration.conftest import FORKED, Bench, always
 from tests.integration.test_relay import lanes, relay
 

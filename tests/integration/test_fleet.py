@@ -95,7 +95,13 @@ def test_a_process_tells_where_it_runs_and_what_it_listens_to_and_knows(bench: B
 def test_a_process_that_starts_and_ends_comes_and_goes(bench: Bench) -> None:
     settings = Settings.load({}, database_url=bench.url, relay=False, relay_interval=0.01)
     worker = Worker(
-        bench.orchestrator.app, bench.engine, settings, bench.published.extend, Shutdown(), kills_itself=False
+        bench.orchestrator.app,
+        bench.engine,
+        bench.orchestrator.database,
+        settings,
+        bench.published.extend,
+        Shutdown(),
+        kills_itself=False,
     )
     worker.start()
     bench.until(lambda: [member.alive for member in members(bench)] == [True], "its row")
@@ -108,9 +114,9 @@ def test_the_rows_of_dead_processes_are_taken_out_and_those_of_living_ones_kept(
         enrol(bench, number)
     with live(bench, 2):
         assert [member.alive for member in members(bench)] == [False, True, False]
-        Relay(bench.orchestrator.database, bench.published.extend, interval=0.05, grace=3600).tick()
+        Relay(bench.orchestrator.store, bench.published.extend, interval=0.05, grace=3600).tick()
         assert len(members(bench)) == 3  # soon after a restart nobody is known to be dead
-        Relay(bench.orchestrator.database, bench.published.extend, interval=0.05, grace=0).tick()
+        Relay(bench.orchestrator.store, bench.published.extend, interval=0.05, grace=0).tick()
         assert [member.number for member in members(bench)] == [2]
 
 

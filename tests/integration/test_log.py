@@ -506,7 +506,7 @@ def test_ten_thousand_starts_under_one_key_are_one_saga(bench: Bench) -> None:
 def test_a_saga_that_was_started_with_another_definition_is_parked_with_the_difference(bench: Bench) -> None:
     handle = bench.start()
     changed = Saga("sequence", step("a"), step("b"), step("c"))
-    newer = Engine(bench.orchestrator.database, Catalog(lambda _: "celery"), bench.published.extend)
+    newer = Engine(bench.orchestrator.store, Catalog(lambda _: "celery"), bench.published.extend)
     newer.catalog.add(changed)
     assert Claimer(Recorder(newer, lambda: 2, inline_wait=1.0)).claim(handle.id, "main") is None
     ((problem,),) = bench.sql("SELECT problem FROM saga.work")

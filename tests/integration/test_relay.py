@@ -36,7 +36,7 @@ from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, alwa
 
 def relay(bench: Bench, grace: float = 0.0) -> tuple[Relay, list[Dispatch | Ping]]:
     sent: list[Dispatch | Ping] = []
-    return Relay(bench.orchestrator.database, sent.extend, interval=0.05, grace=grace), sent
+    return Relay(bench.orchestrator.store, sent.extend, interval=0.05, grace=grace), sent
 
 
 def lanes(messages: list[Dispatch | Ping]) -> list[str]:
@@ -187,7 +187,7 @@ def test_a_message_is_out_only_after_its_row_can_be_claimed(bench: Bench) -> Non
     def claim_at_once(messages: list[Dispatch | Ping]) -> None:
         claimed.extend(Claimer(bench.worker()).claim(handle.id, lane) for lane in lanes(messages))
 
-    Relay(bench.orchestrator.database, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
+    Relay(bench.orchestrator.store, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
     assert [run is not None for run in claimed] == [True]
 
 
@@ -294,7 +294,13 @@ def test_a_ping_for_a_queue_that_nobody_asked_about_leaves_no_row(bench: Bench) 
 def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
     settings = Settings.load({}, database_url=bench.url, relay=False, relay_interval=0.01)
     worker = Worker(
-        bench.orchestrator.app, bench.engine, settings, bench.published.extend, Shutdown(), kills_itself=False
+        bench.orchestrator.app,
+        bench.engine,
+        bench.orchestrator.database,
+        settings,
+        bench.published.extend,
+        Shutdown(),
+        kills_itself=False,
     )
     worker.start()
     try:

@@ -29,10 +29,10 @@ from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
 from saga.relay import Relay
+from saga.store.port import Ping
 from saga.store.postgres import due, fleet, log, work
 from saga.store.postgres.database import Link
 from saga.store.postgres.fleet import lock_class
-from saga.store.postgres.pings import Ping
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
@@ -75,7 +75,7 @@ class Party:
         self.sent: list[Dispatch | Ping] = []
         self.orchestrator.engine.publish = self.sent.extend
         self.attempts = Recorder(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
-        self.relay = Relay(self.orchestrator.database, self.sent.extend, interval=0.05, grace=0)
+        self.relay = Relay(self.orchestrator.store, self.sent.extend, interval=0.05, grace=0)
 
     def claimed(self, handle: Handle, lane: str = "main") -> Attempt:
         run = Claimer(self.attempts).claim(handle.id, lane)

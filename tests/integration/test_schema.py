@@ -17,6 +17,7 @@ from saga.config import Settings
 from saga.dev import Stack
 from saga.relay import Relay
 from saga.store.postgres.database import Database
+from saga.store.postgres.store import PostgresStore
 from saga.store.postgres.tables import metadata
 from tests.integration.conftest import SAGAS, Bench, app
 
@@ -180,11 +181,11 @@ def test_a_database_that_is_not_upgraded_is_called_that_and_nothing_else(
     empty_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     empty = database(empty_url)
-    relay = Relay(empty, lambda _: None)
+    relay = Relay(PostgresStore(empty), lambda _: None)
 
     assert [relay.tick() for _ in range(3)] == [False, False, False]
     empty.dispose()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "the relay cannot reach the database: the saga log is not upgraded: run `saga db upgrade`"
+        f"the relay cannot reach the database: the saga log in {empty.name} is not upgraded: run `saga db upgrade`"
     ]

@@ -24,6 +24,7 @@ from saga.dev.postgres import HOST, Postgres
 from saga.ops import doctor
 from saga.relay import Relay
 from saga.store.postgres.database import Database
+from saga.store.postgres.store import PostgresStore
 from saga.worker.liveness import Liveness
 from tests.integration.conftest import SEQUENCE, Bench, act, never
 
@@ -80,7 +81,7 @@ def test_no_error_and_no_log_shows_the_databases_password(
     settings = orchestrator.settings
 
     def look() -> bool:
-        return Relay(Database(settings), lambda _: None).tick()
+        return Relay(PostgresStore(Database(settings)), lambda _: None).tick()
 
     def live() -> int:
         return Liveness(Database(settings), settings).worker()

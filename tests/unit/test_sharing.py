@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -22,20 +19,16 @@ from saga.worker.pace import Averages, Pace
 
 
 class Everything:
-    """A database that has every lane."""
+    """A store that has every lane."""
 
-    @contextmanager
-    def link(self) -> Iterator[Everything]:
-        yield self
-
-    def run(self, _: str, parameters: dict[str, str]) -> list[Any]:
-        return [(UUID(lane["saga"]), lane["lane"], "celery", None) for lane in json.loads(parameters["lanes"])]
+    def offer_on(self, lanes: list[tuple[UUID, str]], *, alone: bool) -> list[Dispatch]:
+        return [Dispatch(saga_id, lane, "celery", None, alone) for saga_id, lane in lanes]
 
 
-class NoDatabase:
+class NoStore:
     """One that does not answer."""
 
-    def link(self) -> Any:
+    def offer_on(self, *_: Any, **__: Any) -> list[Dispatch]:
         raise DatabaseNotReady("away")
 
 
@@ -66,7 +59,7 @@ def test_what_is_to_be_alone_shares_no_message():
 def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float | None, kept: int):
     published: list[Dispatch] = []
     executor = object.__new__(Executor)
-    executor._database = Everything()
+    executor._store = Everything()
     executor._pace = Pace(timedelta(milliseconds=3).total_seconds())
     executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
     if attempt is not None:
@@ -84,7 +77,7 @@ def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float |
 def test_lanes_that_nobody_can_look_up_are_left_to_the_relay():
     published: list[Dispatch] = []
     executor = object.__new__(Executor)
-    executor._database = NoDatabase()
+    executor._store = NoStore()
     executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
     executor._offer([(UUID(int=1), "main")], alone=True)
     assert published == []

@@ -21,6 +21,7 @@ WALKS: dict[str, list[str]] = {
         "client.starting.Starter.open",
         "core.machine.decide",
         "engine.plan.place_of",
+        "store.postgres.store.PostgresStore.open",
         "store.postgres.log.open_sagas",
         "broker.publisher.Publisher.publish",
     ],
@@ -56,6 +57,7 @@ WALKS: dict[str, list[str]] = {
     "A killed worker": [
         "worker.liveness.Liveness",
         "relay.Relay.tick",
+        "store.postgres.chores.Chores.absent",
         "store.postgres.due.absent_workers",
         "store.postgres.due.LOSE",
         "worker.claimer.Claimer.claim",

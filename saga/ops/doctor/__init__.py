@@ -28,8 +28,8 @@ def examine(orchestrator: Orchestrator) -> list[Finding]:
         findings.append(Finding(Level.BAD, str(error), "name the database of the saga log"))
     else:
         findings += [finding for check in STEP_CHECKS for finding in check(orchestrator.app, engine.catalog)]
-        server = list(examine_server(orchestrator.app, engine.database))
+        server = list(examine_server(orchestrator.app, orchestrator.database))
         findings += server
         if all(finding.level is not Level.BAD for finding in server):  # else there may be no table to ask
-            findings += examine_workers(orchestrator.app, engine.catalog, engine.database)
+            findings += examine_workers(orchestrator.app, engine.catalog, orchestrator.database)
     return sorted(findings, key=lambda finding: list(Level).index(finding.level))

@@ -11,7 +11,8 @@ from celery import Celery
 from saga import schema
 from saga.errors import DatabaseNotReady, counted
 from saga.ops.doctor.finding import Finding, Level
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 
 _OLDEST = 14
 _EACH_PROCESS = 6

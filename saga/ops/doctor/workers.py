@@ -15,7 +15,8 @@ from saga.errors import DatabaseNotReady
 from saga.language.catalog import Catalog
 from saga.ops.doctor.finding import Finding, Level
 from saga.store.postgres import fleet
-from saga.store.postgres.database import Database, clear_errors
+from saga.store.postgres.database import Database
+from saga.store.postgres.errors import clear_errors
 from saga.store.postgres.fleet import Member, Waiting
 from saga.telemetry.thread import answer_within
 

@@ -13,11 +13,13 @@ from psycopg import errors as pg
 
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
-from saga.errors import first_line
-from saga.store.postgres import due
+from saga.errors import DatabaseNotReady, first_line
+from saga.store.port import NotMyTurn, Ping, Task
+from saga.store.postgres import due, fleet, pings
 from saga.store.postgres.database import Database, Link
-from saga.store.postgres.due import WATCH_ON, Chore
-from saga.store.postgres.pings import Ping
+from saga.store.postgres.due import CHORES, WATCH_ON, Chore
+from saga.store.postgres.errors import told_apart
+from saga.store.postgres.fleet import lock_class
 from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff
 from saga.telemetry.stream import emit
 
@@ -31,10 +33,6 @@ _LONGEST = 2.0
 _ASIDE = 5.0
 _STRIKES = 3
 _MOST_ASIDE = 1000
-
-
-class NotMyTurn(Exception):
-    """Another process is the relay."""
 
 
 class Chores:
@@ -76,7 +74,7 @@ class Chores:
 
     def enrol(self) -> bool:
         """Have a row to lock; whether there was none."""
-        with self._database.link() as link:
+        with self._told_apart(), self._database.link() as link:
             return due.enrol(link, self._database.realm)
 
     def transact(self, find: Callable[[Link], list[Message]], patience: float = 1.0, *, silent: bool = False) -> int:
@@ -95,8 +93,50 @@ class Chores:
             self._publish(found)
         return len(found)
 
-    def do(self, chore: Chore, **params: Any) -> int:
-        """Do a chore to the lanes it picks; to how many it was done."""
+    def do(self, task: Task, **which: Any) -> int:
+        """Do something to the lanes that it is to be done to, and send their messages; to how many it was done."""
+        with self._told_apart():
+            return self._do(CHORES[task], **which)
+
+    def ping(self, realm: str, after: str, lots: int) -> str:
+        """Send the pings that are due; returns after which queue to go on."""
+
+        def find(link: Link) -> list[Ping]:
+            nonlocal after
+            sent, after = pings.next_pings(link, realm, after, lots)
+            return sent
+
+        with self._told_apart():
+            self.transact(find)
+        return after
+
+    def absent(self) -> tuple[list[int], float]:
+        """The workers that hold lanes and show no sign of life, and for how many seconds the store has been up."""
+        absent: list[int] = []
+        age = 0.0
+        with self._told_apart(), self.turn() as link:
+            absent = due.absent_workers(link, lock_class(self._database.schema), self.realms)
+            age = due.server_age(link)
+            if not due.note_look(link, self._database.realm):
+                raise psycopg.Rollback
+        return absent, age
+
+    def bury(self, limit: int) -> None:
+        """Take out the rows of workers that are gone."""
+        with self._told_apart(), self.turn() as link:
+            fleet.bury(link, limit)
+
+    @contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            known = told_apart(self._database, error)
+            if not isinstance(known, DatabaseNotReady):
+                raise
+            raise known from error
+
+    def _do(self, chore: Chore, **params: Any) -> int:
         asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside(), **params}
         try:
             done = self.transact(lambda link: due.do(link, chore, asked), silent=chore is WATCH_ON)

@@ -16,7 +16,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
-from psycopg import errors as pg
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from saga.config import Settings, postgres_url
 from saga.errors import CorruptLog, DatabaseNotReady, first_line
+from saga.store.postgres.errors import not_ready
 
 Row = tuple[Any, ...]
 
@@ -184,6 +184,9 @@ class Database:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Keep one connection for all that this thread does meanwhile."""
+        if getattr(self._local, "held", None) is not None:
+            yield
+            return
         held = self._local.held = _Held(self)
         try:
             yield
@@ -314,65 +317,3 @@ class _Borrowed(_Held):
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         super().__exit__(kind, *rest)
         self.close()
-
-
-def not_ready(database: Database, error: BaseException) -> DatabaseNotReady:
-    """The clear error for a database that is down, not upgraded, read-only or not open to this role."""
-    if isinstance(error, _NOT_UPGRADED):
-        return DatabaseNotReady(f"the saga log in {database.name} is not upgraded: run `saga db upgrade`")
-    problem = first_line(error)
-    if isinstance(error, pg.ReadOnlySqlTransaction):
-        return DatabaseNotReady(f"the saga log in {database.name} takes no entry: {complaint(error)}")
-    if isinstance(error, pg.InsufficientPrivilege):
-        text = f"this role may not do that to the saga log in {database.name}: {problem}"
-        return DatabaseNotReady(f'{text}; the documentation has the grants under "Roles"')
-    return DatabaseNotReady(f"the saga log in {database.name} cannot be reached: {problem}")
-
-
-def complaint(error: BaseException) -> str:
-    """Why the database did not do what it was asked, in a line for an operator."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    if isinstance(cause, pg.ReadOnlySqlTransaction):
-        return (
-            f"it is read-only ({first_line(cause)}): give the URL of the primary, not of a standby, "
-            "and set `default_transaction_read_only` to off"
-        )
-    if isinstance(cause, _NOT_UPGRADED):
-        return "the saga log is not upgraded: run `saga db upgrade`"
-    return first_line(error)
-
-
-_NOT_UPGRADED = (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn, pg.UndefinedFunction)
-_NOT_READY = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    *_NOT_UPGRADED,
-    pg.InsufficientPrivilege,
-    pg.ReadOnlySqlTransaction,
-)
-
-
-def driver_error(error: BaseException) -> BaseException:
-    """What a driver raised, as psycopg's error of that kind whichever the driver is."""
-    found = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    if isinstance(found, psycopg.Error):
-        return found
-    state = getattr(found, "sqlstate", None) or getattr(found, "pgcode", None)
-    if state is None and found.args and isinstance(found.args[0], dict):  # pg8000's
-        state = found.args[0].get("C")
-    try:
-        return pg.lookup(state)(first_line(found)) if state else found
-    except KeyError:
-        return found
-
-
-@contextmanager
-def clear_errors(database: Database) -> Iterator[None]:
-    """Turn what the driver raises into ``DatabaseNotReady``, for callers that do not try again."""
-    try:
-        yield
-    except (psycopg.Error, DBAPIError) as error:
-        cause = driver_error(error)
-        if not isinstance(cause, _NOT_READY) or isinstance(cause, pg.LockNotAvailable):
-            raise
-        raise not_ready(database, cause) from None

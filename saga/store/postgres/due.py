@@ -14,6 +14,7 @@ from uuid import UUID
 
 from saga.core.events import FORMAT
 from saga.core.rows import Dispatch
+from saga.store.port import Task
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
 from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY
@@ -239,6 +240,15 @@ _FREE_UNRUN = f"""
         SELECT saga_id, lane FROM {{s}}.work WHERE worker = %(worker)s AND token = ANY (%(tokens)s) LIMIT 100
     ) {_give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY (%(tokens)s)")}
 """
+
+
+CHORES = {
+    Task.SEND_DUE: SEND_DUE,
+    Task.SEND_LOST: SEND_LOST,
+    Task.TIME_OUT: TIME_OUT,
+    Task.LOSE: LOSE,
+    Task.WATCH_ON: WATCH_ON,
+}
 
 
 def do(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[Dispatch]:

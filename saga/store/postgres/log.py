@@ -6,19 +6,19 @@ selects from the row that won.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from saga.core.events import FORMAT, Entry, Event, data_of, entry_from_row, kind_of
+from saga.core.events import FORMAT, Entry, Event, data_of, kind_of
 from saga.core.outline import Outline
 from saga.core.state import Status
 from saga.core.text import digest, dumps, portable
 from saga.errors import CorruptLog
-from saga.store.port import Addition, End, Header, NewStatus
-from saga.store.postgres.database import Link, Row
+from saga.store.port import Addition, End, NewStatus, entries_of
+from saga.store.postgres.database import Link
 from saga.store.postgres.work import ADD, MOVE, REMOVE
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
@@ -68,21 +68,6 @@ def read_definition(link: Link, fingerprint: str) -> Outline | None:
         return Outline.from_json(rows[0][0])
     except RecursionError:
         raise CorruptLog(f"definition {fingerprint} is damaged: it is nested too deep to be read") from None
-
-
-def definition_of(link: Link, header: Header) -> Outline:
-    """The outline that a saga was started with.
-
-    Raises:
-        CorruptLog: it is not in the database, or damaged; the text names the saga.
-    """
-    try:
-        outline = read_definition(link, header.fingerprint)
-    except CorruptLog as error:
-        raise CorruptLog(f"saga {header.id}: its {error}") from None
-    if outline is None:
-        raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
-    return outline
 
 
 def open_sagas(
@@ -234,7 +219,7 @@ def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = 
         raise CorruptLog(f"saga {saga_id}, after entry {after}: {error}") from None
     if not rows and not after and until != 0:
         raise CorruptLog(f"saga {saga_id}, entry 1 is missing")
-    return entries(saga_id, rows)
+    return entries_of(saga_id, rows)
 
 
 def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[Entry]:
@@ -252,12 +237,7 @@ def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[En
         """,
         {"saga": saga_id, "seq": seq, "at": at},
     )
-    return entries(saga_id, rows)
-
-
-def entries(saga_id: UUID, rows: Iterable[Row]) -> list[Entry]:
-    """Rows of the log as entries."""
-    return [entry_from_row(saga_id, row) for row in rows]
+    return entries_of(saga_id, rows)
 
 
 _ENDED = [str(status) for status in Status if status.terminal or status is Status.STUCK]

@@ -5,25 +5,9 @@ A connection is passed in; nothing commits here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from saga.store.port import Ping
 from saga.store.postgres.database import Link
 from saga.store.postgres.due import IN_LOT, LOTS, NOW
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work.
-
-    Attributes:
-        number: when it was sent, in microseconds since 1970 by the database's clock.
-        realm: whose work it follows.
-    """
-
-    queue: str
-    number: int
-    priority: int | None
-    realm: str = ""
 
 
 def next_pings(link: Link, realm: str, after: str, lots: int) -> tuple[list[Ping], str]:

@@ -21,7 +21,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
 
-from saga.errors import SagaError
+from saga.store.port import TransactionEnded
 from saga.store.postgres.database import LENT, LENT_SETTINGS, Database, Link
 
 _SAVEPOINT = "saga_step"
@@ -32,13 +32,6 @@ _CLEAN = """
 """``DISCARD ALL`` without the settings, which a rollback or ``settle`` sets back, and without prepared statements: the
 driver's are its own affair, and a session in which user code prepared some is dropped."""
 _ENDED = (pg.InvalidSavepointSpecification, pg.NoActiveSqlTransaction)
-
-
-class TransactionEnded(SagaError):
-    """The step ended the transaction that the log's entry was to be part of."""
-
-    def __init__(self) -> None:
-        super().__init__("the step ended the log's own transaction; leave the commit and the rollback to the saga")
 
 
 class Guest(Protocol):
@@ -81,7 +74,7 @@ class StepTransaction:
     connection: sqlalchemy.Connection
 
     def __init__(self, database: Database, timeout: float) -> None:
-        self._database = database
+        self.database = database
         limit = f"'{max(1, round(timeout * 1000))}ms'"
         self._limits = _local(dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout"), limit))
         self._guests: list[Guest] = []
@@ -89,7 +82,7 @@ class StepTransaction:
         self.ended = False
 
     def __enter__(self) -> Self:
-        self.connection = self._database.begin()
+        self.connection = self.database.begin()
         try:
             self._lend()
         except BaseException:
@@ -147,7 +140,7 @@ class StepTransaction:
             raise TransactionEnded
         for guest in self._guests:
             guest.settle()
-        own = self._database.session_settings
+        own = self.database.session_settings
         try:
             self.connection.exec_driver_sql(
                 f"RELEASE SAVEPOINT {_SAVEPOINT}; SET CONSTRAINTS ALL IMMEDIATE; "
@@ -158,7 +151,7 @@ class StepTransaction:
                 raise
             self._over = self.ended = True
             raise TransactionEnded from None
-        return Link(self.driver, self._database.schema)
+        return Link(self.driver, self.database.schema)
 
     def commit(self) -> None:
         """Commit, and make the session clean."""
