@@ -52,7 +52,6 @@ from saga.core.events import (
     StepSkipped,
 )
 from saga.core.outline import Outline, StepOutline
-from saga.core.ref import AttemptRef
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, trigger
 from saga.errors import Cause
@@ -106,13 +105,6 @@ def follow(
     after = replay(outline, entries, state)
     moved = None if after.lanes is None else after.lanes.moved
     return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
-
-
-def failure_outcome(state: State, ref: AttemptRef, *, effect: bool) -> str:
-    """The word for a failure that ends the track: ``failed`` for an undo, ``aborted`` or ``unknown`` for an action."""
-    if ref.undo:
-        return "failed"
-    return "unknown" if effect or not state.steps[ref.step].certain else "aborted"
 
 
 # --- what happened ----------------------------------------------------------------------------------------------------
@@ -368,4 +360,4 @@ def _unsettled(undo: Track | None) -> int:
     return int(undo is not None and not undo.settled)
 
 
-__all__ = ["TRANSITIONS", "Defined", "decide", "extend", "failure_outcome", "follow", "replay"]
+__all__ = ["TRANSITIONS", "Defined", "decide", "extend", "follow", "replay"]

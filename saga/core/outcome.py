@@ -55,3 +55,16 @@ class Report(NamedTuple):
     error_type: str | None = None
     code: JSON = None
     details: JSON = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A failure, as the log is told of it.
+
+    Attributes:
+        effect: whether the attempt may have had an effect.
+    """
+
+    said: Report
+    effect: bool = True
+    traceback: str | None = None

@@ -8,19 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from saga.core.commands import AskPolicy, KeepWatch, RunStep
-from saga.core.decision import watches_deadline
+from saga.core.commands import AskPolicy, AttemptCommand, RunStep
 from saga.core.due import moment_of
 from saga.core.events import AttemptStarted, DeadlinePassed, Entry, Event
 from saga.core.machine import decide
-from saga.core.outcome import Report
 from saga.core.outline import Outline
 from saga.core.ref import AttemptRef
 from saga.core.rows import Dispatch
 from saga.core.state import State, StepStatus
+from saga.core.verdict import answer
 from saga.crashpoints import reach
 from saga.engine.draft import Instance, Lease
-from saga.engine.engine import back_off, start_of
+from saga.engine.engine import back_off
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
 from saga.store.port import Offer, Refused, Wish, entries_of
@@ -28,7 +27,7 @@ from saga.telemetry.facts.lanes import LanesNotClaimed
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Place
-from saga.worker.judgement import failure, wait_of_undecided
+from saga.worker.policy import wait_of_undecided
 from saga.worker.recorder import Recorder
 
 _CLAIM_TRIES = 5
@@ -218,10 +217,10 @@ class Claimer:
         late = False
         try:
             for tries in range(_SETTLE_TRIES):
-                passed = late and watches_deadline(run.state)
-                event = DeadlinePassed() if passed else self._settling_event(run, waits)
+                event = self._settling_event(run, waits, late=late)
                 if event is None:
                     break
+                passed = late and isinstance(event, DeadlinePassed)
                 draft = self._engine.draft(
                     run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
                 )
@@ -242,23 +241,17 @@ class Claimer:
                 self.attempts.running.pop(claim.token, None)
         return None
 
-    def _settling_event(self, run: Attempt, waits: dict[int, float | None]) -> Event | None:
+    def _settling_event(self, run: Attempt, waits: dict[int, float | None], *, late: bool) -> Event | None:
         command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
-        if isinstance(command, KeepWatch):
-            return DeadlinePassed()
-        if isinstance(command, RunStep):
-            return start_of(run.saga, command) if self._waited_out(run.state, command) else None
-        if not isinstance(command, AskPolicy):
-            return None
-        run.ref = command.ref
-        track = run.track
-        if run.attempt not in waits:
+        if isinstance(command, AttemptCommand):
+            run.ref = command.ref
+        if isinstance(command, AskPolicy) and run.attempt not in waits:
             waits[run.attempt] = wait_of_undecided(run)
-        if track.ended == "interrupted" and not run.state.halted and (run.undo or not run.state.rolling_back):
-            return AttemptStarted(*run.ref.next, timeout=run.job.timeout)
-        effect = not (run.job.transactional and not run.undo)
-        said = Report(track.error, track.error_type)
-        return failure(run, said, None, waits[run.attempt], effect=effect)
+        timeout = run.job.timeout if run.step else 0.0
+        event = answer(run.saga.outline, run.state, command, waits.get(run.attempt), timeout=timeout, late=late)
+        if isinstance(command, RunStep) and isinstance(event, AttemptStarted):
+            return event if self._waited_out(run.state, command) else None
+        return event
 
     def _waited_out(self, state: State, command: RunStep) -> bool:
         """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""

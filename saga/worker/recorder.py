@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-from saga.core.decision import watches_deadline
-from saga.core.events import AttemptEvent, AttemptFailed, AttemptStarted, DeadlinePassed, LateResult
+from saga.core.commands import RunStep
+from saga.core.events import AttemptEvent, AttemptFailed, AttemptStarted, LateResult
 from saga.core.outcome import Failure, Interruption, Outcome, Report, Success
 from saga.core.state import State
 from saga.core.text import Unencodable, ascii_only
+from saga.core.verdict import answer, verdict
 from saga.crashpoints import reach
 from saga.engine.draft import Draft, Written
 from saga.engine.engine import Engine, back_off
@@ -24,9 +25,9 @@ from saga.telemetry.facts.sagas import OutcomesUnknown, OutcomeUnknown
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Ended, by_saga, ends_lane
-from saga.worker.judgement import ending, in_ascii, not_stored, wait_after
+from saga.worker.policy import not_stored, wait_after
 from saga.worker.redaction import Redact, redacted
-from saga.worker.report import report
+from saga.worker.report import in_ascii, report, told
 
 _SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
@@ -238,12 +239,12 @@ class Recorder:
 
     def wake(self, run: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
-        start = AttemptStarted(*run.ref, timeout=run.job.timeout)
         late = False
         for tries in range(_SETTLE_TRIES):
             if not run.track.held or run.track.attempts != run.attempt - 1:
                 break
-            event = DeadlinePassed() if late and watches_deadline(run.state) else start
+            event = answer(run.saga.outline, run.state, RunStep(run.ref), None, timeout=run.job.timeout, late=late)
+            assert event is not None
             draft = self.engine.draft(run.subject, run.state, event, run.claim)
             reach("hold.before_wake")
             written = self._write_or_find(draft)
@@ -251,7 +252,7 @@ class Recorder:
                 reach("hold.after_wake")
                 self.engine.follow_up(draft, written)
                 run.state = written.state
-                if event is start:
+                if isinstance(event, AttemptStarted):
                     run.started_at, run.clock, run.held = written.at, time.monotonic(), None
                     return run
                 continue
@@ -322,8 +323,8 @@ class Recorder:
         self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
     ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
-        held = hold and keep and wait is not None and 0 < wait <= self.inline_wait
-        event = redacted(ending(run, outcome, wait, held=held), self._redact)
+        longest = self.inline_wait if hold and keep else 0.0
+        event = redacted(verdict(run.state, run.ref, told(outcome), wait, hold=longest), self._redact)
         if plain:
             event = in_ascii(event)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
@@ -332,9 +333,9 @@ class Recorder:
         """What records the ends of attempts of one saga; the first of them goes on."""
         run, outcome = ended[0]
         keep = keep and not isinstance(outcome, Interruption)
-        events = (ending(each, how, wait_after(each, how), held=False) for each, how in ended)
-        told = tuple(redacted(event, self._redact) for event in events)
-        return self.engine.draft_all(run.subject, run.state, told, run.claim, keep=keep)
+        events = (verdict(each.state, each.ref, told(how), wait_after(each, how)) for each, how in ended)
+        clean = tuple(redacted(event, self._redact) for event in events)
+        return self.engine.draft_all(run.subject, run.state, clean, run.claim, keep=keep)
 
     def _keep_evidence(self, run: Attempt, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""

@@ -29,11 +29,12 @@ from saga.core.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.core.machine import decide, failure_outcome, replay
+from saga.core.machine import decide, replay
 from saga.core.outline import Outline
 from saga.core.permission import check
 from saga.core.ref import AttemptRef
 from saga.core.state import State, Status, StepState, Track
+from saga.core.verdict import failure_outcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 """When every log of a test begins."""

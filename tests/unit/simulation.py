@@ -23,7 +23,6 @@ from saga.core.events import (
     AttemptFailed,
     AttemptInterrupted,
     AttemptLost,
-    AttemptStarted,
     AttemptSucceeded,
     AttemptTimedOut,
     CancelRequested,
@@ -39,10 +38,12 @@ from saga.core.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.core.machine import decide, failure_outcome, replay
+from saga.core.machine import decide, replay
+from saga.core.outcome import Broken, Interruption, Report, Success
 from saga.core.permission import check, is_asked
 from saga.core.ref import AttemptRef
 from saga.core.state import State, StepStatus
+from saga.core.verdict import answer, verdict
 from saga.errors import NotAllowed
 from saga.language.definition import Parallel, Saga, Step
 
@@ -324,59 +325,53 @@ class World:
         if isinstance(command, RunStep):
             self.start(command)
         elif isinstance(command, AskPolicy):
-            self.settle(command)
+            self.answer(command, self.policy())
         else:
             assert isinstance(command, Wait)
             self.end(command)
 
-    def settle(self, command: AskPolicy) -> None:
-        """Decide as ``Attempts`` does: after an interruption it just goes on, if anything may start."""
-        state = self.state
-        interrupted = state.track(command.ref.step, command.ref.undo).ended == "interrupted"
-        if interrupted and not state.halted and (command.ref.undo or not state.rolling_back):
-            self.start(RunStep(command.ref.next))
-        else:
-            transactional = self.saga.outline.steps[command.ref.step].transactional and not command.ref.undo
-            self.fail(command, effect=not transactional, settling=True)
+    def policy(self) -> float | None:
+        """What the retry policy says: seconds to the next attempt, or that there is none."""
+        return self.tape.pick([0.0, 0.5, 30.0]) if self.tape.flip() else None
+
+    def answer(self, command: Command, wait: float | None = None) -> None:
+        """What the worker says that has taken the lane."""
+        assert isinstance(command, (RunStep, AskPolicy))
+        timeout = self.saga.job(command.ref.step, command.ref.undo).timeout
+        event = answer(self.saga.outline, self.state, command, wait, timeout=timeout)
+        assert event is not None
+        self.append(event, worker=self.tape.pick([1, 2, 3]))
 
     def start(self, command: RunStep) -> None:
         if due := moment_of(command.due):
             self.now = max(self.now, due)
-        timeout = self.saga.job(command.ref.step, command.ref.undo).timeout
-        worker = self.tape.pick([1, 2, 3])
-        self.append(AttemptStarted(*command.ref, timeout=timeout), worker=worker)
+        self.answer(command)
 
     def end(self, command: Wait) -> None:
-        where = command.ref
-        held = self.state.track(command.ref.step, command.ref.undo).held
-        if held:
-            due = self.state.track(command.ref.step, command.ref.undo).again
-            ends = [lambda: self.start(RunStep(command.ref.next, due))]
+        ref = command.ref
+        track = self.state.track(ref.step, ref.undo)
+        if track.held:
+            ends = [lambda: self.start(RunStep(ref.next, track.again))]
         else:
-            result = f"{command.ref.step} {command.ref.attempt}"
-            ends = [lambda: self.append(AttemptSucceeded(*where, result=result))] * 8
-            ends += [lambda: self.fail(command, effect=True), lambda: self.fail(command, effect=False)]
+            ends = [lambda: self.report(ref, Success(f"{ref.step} {ref.attempt}"))] * 8
+            ends += [lambda: self.fail(ref, effect=True), lambda: self.fail(ref, effect=False)]
         ends += [
-            lambda: self.append(AttemptTimedOut(*where)),
-            lambda: self.append(AttemptLost(*where)),
-            lambda: self.append(AttemptInterrupted(*where, error="shutdown")),
+            lambda: self.append(AttemptTimedOut(*ref)),
+            lambda: self.append(AttemptLost(*ref)),
+            lambda: self.report(ref, Interruption("shutdown")),
         ]
         self.tape.pick(ends)()
 
-    def fail(self, command: Any, *, effect: bool, settling: bool = False) -> None:
-        self.append(self.failure(command, effect=effect, settling=settling))
+    def fail(self, ref: AttemptRef, *, effect: bool) -> None:
+        """The attempt fails: one of a transactional action without an effect."""
+        effect = effect and (ref.undo or not self.saga.outline.steps[ref.step].transactional)
+        error = Report(f"{ref.step} broke in attempt {ref.attempt}")
+        self.report(ref, Broken(error, effect), self.policy(), hold=self.tape.pick([0.0, 60.0]))
 
-    def failure(self, command: Any, *, effect: bool, settling: bool) -> AttemptFailed:
-        """What the retry policy says to a failure, drawn; as ``Attempts`` writes it, a stale retry in a rollback aside."""
-        effect = effect and not (self.saga.outline.steps[command.ref.step].transactional and not command.ref.undo)
-        where = command.ref
-        error = f"{command.ref.step} broke in attempt {command.ref.attempt}"
-        outcome = failure_outcome(self.state, where, effect=effect)
-        if self.tape.flip():
-            wait = self.tape.pick([0.0, 0.5, 30.0])
-            held = not settling and not self.state.halted and wait > 0 and self.tape.flip()
-            return AttemptFailed(*where, outcome="retry", error=error, wait=wait, held=held, effect=effect)
-        return AttemptFailed(*where, outcome=outcome, error=error, effect=effect)
+    def report(
+        self, ref: AttemptRef, ended: Success | Broken | Interruption, wait: float | None = None, *, hold: float = 0.0
+    ) -> None:
+        self.append(verdict(self.state, ref, ended, wait, hold=hold))
 
 
 def through_json(value: Any) -> Any:

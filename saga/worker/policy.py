@@ -1,0 +1,52 @@
+"""Policy: whether a failed attempt has another one, as its step's retry policy says, and after what wait."""
+
+from __future__ import annotations
+
+import time
+
+from saga.core.outcome import Failure, Outcome
+from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
+from saga.language.retry import LONGEST
+from saga.telemetry.facts.attempts import RetryPolicyFailed
+from saga.telemetry.stream import emit
+from saga.worker.attempt import Attempt
+
+
+def not_stored(error: BaseException) -> Failure:
+    """What a success comes to whose result the database refuses: it had its effect, and making it again is no use."""
+    return Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True)
+
+
+def wait_after(run: Attempt, outcome: Outcome) -> float | None:
+    """Seconds between the end of an attempt and the next one; ``None`` when there is none."""
+    if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
+        return None
+    wait = _ask_policy(run, outcome.error)
+    return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
+
+
+def wait_of_undecided(run: Attempt) -> float | None:
+    """The same for an attempt that ended without a word: by a timeout, with its worker, or because that shut down."""
+    track = run.track
+    if track.ended == "interrupted":
+        return 0.0
+    return _ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
+
+
+def _ask_policy(run: Attempt, error: BaseException) -> float | None:
+    track = run.track
+    attempt = max(1, run.attempt - track.uncounted)
+    try:
+        wait = run.job.retry.next_wait(error, attempt, _elapsed(run))
+    except Exception as failed:
+        emit(RetryPolicyFailed(run.name, failed))
+        return None
+    first_loss = isinstance(error, WorkerLost) and track.losses <= 1
+    return 0.0 if wait is not None and first_loss else wait
+
+
+def _elapsed(run: Attempt) -> float:
+    """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
+    at, began = run.started_at or run.state.at, run.track.began
+    since = time.monotonic() - run.clock
+    return since + ((at - began).total_seconds() if at and began else 0.0)
