@@ -14,9 +14,10 @@ costs in a saga of two. What changes the *course* of the saga, such as a rollbac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
+from saga.core.due import Due
 from saga.core.events import AttemptEvent, Event
 from saga.core.outline import Fork, Lane, Outline, StepOutline
 from saga.core.ref import AttemptRef
@@ -25,7 +26,7 @@ from saga.core.state import Lanes, Standing, State, Status, StepState, StepStatu
 
 def commands(outline: Outline, state: State, only: Iterable[str] | None = None) -> Iterator[Command]:
     """What is to be done in all lanes, in the order of definition, or in some, and about the saga's own deadline."""
-    standing = lanes_of(outline, state).standing
+    standing = (state.lanes or find_lanes(outline, state)).standing
     for lane in outline.lanes if only is None else only:
         if (found := standing.get(lane)) and found.command:
             yield found.command
@@ -33,28 +34,39 @@ def commands(outline: Outline, state: State, only: Iterable[str] | None = None) 
         yield KeepWatch(state.closing)
 
 
-def lanes_of(outline: Outline, state: State) -> Lanes:
-    """Where the lanes stand; found once, and kept with the state."""
-    if state.lanes is None:
-        lanes = Lanes()
-        if _awaits_actions(state):
-            for lane in outline.lanes.values():
-                _await_action(lanes, lane, state)
-        elif not state.abandoned:
-            _go_along(lanes, outline.main, state)
-        state.lanes = lanes
-    return state.lanes
+def find_lanes(outline: Outline, state: State) -> Lanes:
+    """Where the lanes stand, found by a walk along all of them."""
+    lanes = Lanes()
+    if _awaits_actions(state):
+        for lane in outline.lanes.values():
+            _await_action(lanes, lane, state)
+    elif not state.abandoned:
+        _go_along(lanes, outline.main, state)
+    lanes.moved = None
+    return lanes
 
 
-def course(state: State) -> tuple[Any, ...]:
-    """What all lanes go by."""
-    return state.rolling_back, _awaits_actions(state), state.halted, state.opening
+class Course(NamedTuple):
+    """What all lanes go by.
+
+    Attributes:
+        awaits: it is rolled back, and no undo may start yet.
+    """
+
+    rolling_back: bool
+    awaits: bool
+    halted: bool
+    opening: Due | None
 
 
-def move(outline: Outline, state: State, event: Event, course_before: tuple[Any, ...]) -> None:
-    """Move the lanes on that an event has brought further, if it is known where they stand."""
-    if state.lanes is None:
-        return
+def course(state: State) -> Course:
+    """The course of a saga as it stands."""
+    return Course(state.rolling_back, _awaits_actions(state), state.halted, state.opening)
+
+
+def move(outline: Outline, state: State, event: Event, course_before: Course) -> None:
+    """Move the lanes on of a state in the making that an event has brought further; they are lost where its course changes."""
+    assert state.lanes is not None
     if not isinstance(event, AttemptEvent) or course(state) != course_before:
         state.lanes = None
     elif step := outline.steps.get(event.step):

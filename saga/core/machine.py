@@ -53,7 +53,7 @@ from saga.core.events import (
 )
 from saga.core.outline import Outline, StepOutline
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
-from saga.core.tracks import TRANSITIONS, concerns, evolve, followed, fresh_budget, left, trigger
+from saga.core.tracks import TRANSITIONS, Trigger, concerns, evolve, followed, fresh_budget, left, moved
 from saga.errors import Cause
 
 
@@ -73,18 +73,26 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
         state: go on from here, if given; it is left as it is.
     """
     outline = definition.outline
-    state = state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET))
+    state = beginning(outline, state)
     extend(outline, state, entries)
     return state
 
 
+def beginning(outline: Outline, state: State | None = None) -> State:
+    """A state to be extended: a copy of the one to go on from, or that of a log without entries."""
+    return state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET))
+
+
 def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
-    """Take entries into a state that nobody else has seen."""
+    """Take entries into a state that nobody else has seen, and find where its lanes stand then."""
     for entry in entries:
-        course = decision.course(state)
+        course = None if state.lanes is None else decision.course(state)
         _apply(outline, state, entry)
         state.seq, state.at = entry.seq, entry.at
-        decision.move(outline, state, entry.event, course)
+        if course is not None:
+            decision.move(outline, state, entry.event, course)
+    if state.lanes is None:
+        state.lanes = decision.find_lanes(outline, state)
 
 
 def decide(definition: Defined, state: State) -> tuple[Command, ...]:
@@ -101,7 +109,6 @@ def follow(
         the state after them, and the commands before and after them, those of lanes that they have not moved left out.
     """
     outline = definition.outline
-    decision.lanes_of(outline, state)
     after = replay(outline, entries, state)
     moved = None if after.lanes is None else after.lanes.moved
     return after, tuple(decision.commands(outline, state, moved)), tuple(decision.commands(outline, after, moved))
@@ -150,7 +157,7 @@ def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: E
     if event.undo and state.steps[event.step].undo is None:
         return  # an undo that nobody owes
     track = state.track(event.step, event.undo)
-    status = TRANSITIONS.get((track.status, trigger(event)))
+    status = moved(track.status, event)
     if status is None or not concerns(track, event):
         return
     _set(outline, state, event.step, event.undo, followed(outline, track, status, event, entry))
@@ -233,7 +240,7 @@ def _did_not_happen(outline: Outline, state: State) -> None:
         step = state.steps[name]
         doubted = name in state.asks or outline.steps[name].pivot
         if not undo and doubted and step.status is StepStatus.UNKNOWN:
-            status = TRANSITIONS[step.status, "cancelled in doubt"]
+            status = TRANSITIONS[step.status, Trigger.CANCELLED_IN_DOUBT]
             _set(outline, state, name, False, evolve(_disowned(state, step), status=status))
             del state.stuck_on[name, False]
 
@@ -263,7 +270,7 @@ def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None 
 
 def _give_up(outline: Outline, state: State, name: str) -> None:
     step = state.steps[name]
-    status = TRANSITIONS[step.status, "rollback, no effect" if step.certain else "rollback"]
+    status = TRANSITIONS[step.status, Trigger.ROLLBACK_NO_EFFECT if step.certain else Trigger.ROLLBACK]
     _set(outline, state, name, False, evolve(step, status=status, again=None, held=False))
     if status is StepStatus.UNKNOWN:
         _ask_about(state, name)
@@ -283,7 +290,7 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
     if state.stuck_on.pop((event.step, event.undo), None) is None:
         return
     track = state.track(event.step, event.undo)
-    status = TRANSITIONS[track.status, "skipped"]
+    status = TRANSITIONS[track.status, Trigger.SKIPPED]
     if event.undo:
         state.skipped += (event.step,)
         _set(outline, state, event.step, True, evolve(track, status=status))
@@ -303,11 +310,11 @@ def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
     state.stuck_on.clear()
     state.paused, state.cancel_reason, state.opening = False, None, None
     for name, step in list(state.steps.items()):
-        if (step.status, "abandoned") in TRANSITIONS:
+        if (step.status, Trigger.ABANDONED) in TRANSITIONS:
             safe = step.certain and (step.status is not StepStatus.RUNNING or outline.steps[name].transactional)
-            _set(outline, state, name, False, left(step, "abandoned, no effect" if safe else "abandoned"))
-        if step.undo and (step.undo.status, "abandoned") in TRANSITIONS:
-            _set(outline, state, name, True, left(step.undo, "abandoned"))
+            _set(outline, state, name, False, left(step, Trigger.ABANDONED_NO_EFFECT if safe else Trigger.ABANDONED))
+        if step.undo and (step.undo.status, Trigger.ABANDONED) in TRANSITIONS:
+            _set(outline, state, name, True, left(step.undo, Trigger.ABANDONED))
         if not state.past_pivot:
             _owe(outline, state, name)
 
@@ -360,4 +367,4 @@ def _unsettled(undo: Track | None) -> int:
     return int(undo is not None and not undo.settled)
 
 
-__all__ = ["TRANSITIONS", "Defined", "decide", "extend", "follow", "replay"]
+__all__ = ["TRANSITIONS", "Defined", "beginning", "decide", "extend", "follow", "replay"]

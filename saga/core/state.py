@@ -141,18 +141,19 @@ class Lanes:
 
     Attributes:
         standing: lane to where it stands; of the lanes that have begun and are not over.
-        moved: the lanes that have been moved since this was copied, in order.
+        moved: the lanes that have been moved since this was copied, in order; ``None`` for all of them.
     """
 
     __slots__ = ("moved", "standing")
 
     def __init__(self, standing: Mapping[str, Standing] | None = None) -> None:
         self.standing: dict[str, Standing] = dict(standing or {})
-        self.moved: dict[str, None] = {}
+        self.moved: dict[str, None] | None = {}
 
     def put(self, lane: str, standing: Standing | None) -> None:
         """Move a lane; to nowhere when it is over."""
-        self.moved[lane] = None
+        if self.moved is not None:
+            self.moved[lane] = None
         if standing is None:
             self.standing.pop(lane, None)
         else:
@@ -209,7 +210,7 @@ class State:
         opening: before which nothing runs, until something has.
         closing: when it is rolled back if it is not over.
         trace: the headers that carry on the trace of whoever started it.
-        lanes: where its lanes stand, once that was asked for: entries move them on.
+        lanes: where its lanes stand; entries move them on.
     """
 
     steps: dict[str, StepState]

@@ -6,10 +6,12 @@ The part of the machine that looks at one track and nothing else.
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from saga.core.due import Due
 from saga.core.events import (
+    OUTCOMES,
     AttemptEvent,
     AttemptFailed,
     AttemptInterrupted,
@@ -26,42 +28,64 @@ from saga.errors import StepTimeout, WorkerLost
 
 _P, _R, _W, _U = StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING, StepStatus.UNDECIDED
 
-TRANSITIONS: dict[tuple[StepStatus, str], StepStatus] = {
-    (_P, "started"): _R,
-    (_W, "started"): _R,
-    (_R, "succeeded"): StepStatus.SUCCEEDED,
-    (_R, "retry"): _W,
-    (_R, "aborted"): StepStatus.ABORTED,
-    (_R, "unknown"): StepStatus.UNKNOWN,
-    (_R, "failed"): StepStatus.FAILED,
-    (_R, "timed out"): _U,
-    (_R, "lost"): _U,
-    (_R, "interrupted"): _U,
-    (_U, "started"): _R,
-    (_U, "retry"): _W,
-    (_U, "aborted"): StepStatus.ABORTED,
-    (_U, "unknown"): StepStatus.UNKNOWN,
-    (_U, "failed"): StepStatus.FAILED,
-    (_W, "lost"): _W,
-    (_W, "timed out"): _W,
-    (_W, "interrupted"): _W,
-    (_W, "rollback"): StepStatus.UNKNOWN,
-    (_W, "rollback, no effect"): StepStatus.ABORTED,
-    (_W, "retry requested"): _W,
-    (_U, "retry requested"): _W,
-    (StepStatus.ABORTED, "retry requested"): _W,
-    (StepStatus.UNKNOWN, "retry requested"): _W,
-    (StepStatus.FAILED, "retry requested"): _W,
-    (StepStatus.ABORTED, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.UNKNOWN, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.FAILED, "skipped"): StepStatus.SKIPPED,
-    (StepStatus.UNKNOWN, "cancelled in doubt"): StepStatus.ABORTED,
-    (_R, "abandoned"): StepStatus.UNKNOWN,
-    (_W, "abandoned"): StepStatus.UNKNOWN,
-    (_U, "abandoned"): StepStatus.UNKNOWN,
-    (_R, "abandoned, no effect"): StepStatus.ABORTED,
-    (_W, "abandoned, no effect"): StepStatus.ABORTED,
-    (_U, "abandoned, no effect"): StepStatus.ABORTED,
+
+class Trigger(StrEnum):
+    """What moves a track: the outcomes of failures by their words, the other events, and what an operator does."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    RETRY = "retry"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+    ROLLBACK = "rollback"
+    ROLLBACK_NO_EFFECT = "rollback, no effect"
+    RETRY_REQUESTED = "retry requested"
+    SKIPPED = "skipped"
+    CANCELLED_IN_DOUBT = "cancelled in doubt"
+    ABANDONED = "abandoned"
+    ABANDONED_NO_EFFECT = "abandoned, no effect"
+
+
+TRANSITIONS: dict[tuple[StepStatus, Trigger], StepStatus] = {
+    (_P, Trigger.STARTED): _R,
+    (_W, Trigger.STARTED): _R,
+    (_R, Trigger.SUCCEEDED): StepStatus.SUCCEEDED,
+    (_R, Trigger.RETRY): _W,
+    (_R, Trigger.ABORTED): StepStatus.ABORTED,
+    (_R, Trigger.UNKNOWN): StepStatus.UNKNOWN,
+    (_R, Trigger.FAILED): StepStatus.FAILED,
+    (_R, Trigger.TIMED_OUT): _U,
+    (_R, Trigger.LOST): _U,
+    (_R, Trigger.INTERRUPTED): _U,
+    (_U, Trigger.STARTED): _R,
+    (_U, Trigger.RETRY): _W,
+    (_U, Trigger.ABORTED): StepStatus.ABORTED,
+    (_U, Trigger.UNKNOWN): StepStatus.UNKNOWN,
+    (_U, Trigger.FAILED): StepStatus.FAILED,
+    (_W, Trigger.LOST): _W,
+    (_W, Trigger.TIMED_OUT): _W,
+    (_W, Trigger.INTERRUPTED): _W,
+    (_W, Trigger.ROLLBACK): StepStatus.UNKNOWN,
+    (_W, Trigger.ROLLBACK_NO_EFFECT): StepStatus.ABORTED,
+    (_W, Trigger.RETRY_REQUESTED): _W,
+    (_U, Trigger.RETRY_REQUESTED): _W,
+    (StepStatus.ABORTED, Trigger.RETRY_REQUESTED): _W,
+    (StepStatus.UNKNOWN, Trigger.RETRY_REQUESTED): _W,
+    (StepStatus.FAILED, Trigger.RETRY_REQUESTED): _W,
+    (StepStatus.ABORTED, Trigger.SKIPPED): StepStatus.SKIPPED,
+    (StepStatus.UNKNOWN, Trigger.SKIPPED): StepStatus.SKIPPED,
+    (StepStatus.FAILED, Trigger.SKIPPED): StepStatus.SKIPPED,
+    (StepStatus.UNKNOWN, Trigger.CANCELLED_IN_DOUBT): StepStatus.ABORTED,
+    (_R, Trigger.ABANDONED): StepStatus.UNKNOWN,
+    (_W, Trigger.ABANDONED): StepStatus.UNKNOWN,
+    (_U, Trigger.ABANDONED): StepStatus.UNKNOWN,
+    (_R, Trigger.ABANDONED_NO_EFFECT): StepStatus.ABORTED,
+    (_W, Trigger.ABANDONED_NO_EFFECT): StepStatus.ABORTED,
+    (_U, Trigger.ABANDONED_NO_EFFECT): StepStatus.ABORTED,
 }
 """Status and what happens, to the next status. A waiting track loses its hold that way; only
 after an interruption does an undecided one start again without its policy. Skips and requested retries reach ended tracks only where stuck."""
@@ -69,18 +93,20 @@ after an interruption does an undecided one start again without its policy. Skip
 _T = TypeVar("_T", bound=Track)
 
 
-_TRIGGERS: dict[type[Event], str] = {
-    AttemptStarted: "started",
-    AttemptSucceeded: "succeeded",
-    AttemptTimedOut: "timed out",
-    AttemptLost: "lost",
-    AttemptInterrupted: "interrupted",
+_TRIGGERS: dict[type[Event], Trigger] = {
+    AttemptStarted: Trigger.STARTED,
+    AttemptSucceeded: Trigger.SUCCEEDED,
+    AttemptTimedOut: Trigger.TIMED_OUT,
+    AttemptLost: Trigger.LOST,
+    AttemptInterrupted: Trigger.INTERRUPTED,
 }
+_OUTCOMES: dict[str, Trigger] = {outcome: Trigger(outcome) for outcome in OUTCOMES}
 
 
-def trigger(event: AttemptEvent) -> str:
-    """What an event is to the table of transitions."""
-    return event.outcome if isinstance(event, AttemptFailed) else _TRIGGERS.get(type(event), "")
+def moved(status: StepStatus, event: AttemptEvent) -> StepStatus | None:
+    """The status to which an event brings a track; ``None`` where the table does not list it: it changes nothing."""
+    trigger = _OUTCOMES[event.outcome] if isinstance(event, AttemptFailed) else _TRIGGERS.get(type(event))
+    return TRANSITIONS.get((status, trigger)) if trigger else None
 
 
 def concerns(track: Track, event: AttemptEvent) -> bool:
@@ -111,26 +137,26 @@ def followed(outline: Outline, track: _T, status: StepStatus, event: AttemptEven
                        **_failure(track, event))  # fmt: skip
     if track.status is StepStatus.WAITING:
         return evolve(track, held=False)
-    ended = trigger(event)
+    ended = _TRIGGERS[type(event)]
     error, error_type = (event.error, None) if isinstance(event, AttemptInterrupted) else _ended(ended, track)
     return evolve(
         track,
         status=status,
-        ended=ended,
+        ended=ended.value,
         error=error or "the attempt was interrupted",
         error_type=error_type,
         code=None,
         details=None,
         certain=track.certain and safe,
-        losses=track.losses + (ended == "lost"),
-        uncounted=track.uncounted + (ended == "interrupted"),
+        losses=track.losses + (ended is Trigger.LOST),
+        uncounted=track.uncounted + (ended is Trigger.INTERRUPTED),
         deadline=None,
     )
 
 
-def _ended(how: str, track: Track) -> tuple[str, str]:
+def _ended(how: Trigger, track: Track) -> tuple[str, str]:
     """What is said of an attempt that ended without a word, and the exception that retry policies see."""
-    if how == "lost":
+    if how is Trigger.LOST:
         return f"the worker was lost (worker {track.worker})", WorkerLost.__name__
     return "the attempt timed out", StepTimeout.__name__
 
@@ -143,11 +169,11 @@ def _failure(track: Track, event: AttemptFailed) -> dict[str, Any]:
 
 def fresh_budget(track: _T) -> _T:
     """A track that starts to count its attempts anew."""
-    status = TRANSITIONS[track.status, "retry requested"]
+    status = TRANSITIONS[track.status, Trigger.RETRY_REQUESTED]
     return evolve(track, status=status, uncounted=track.attempts, losses=0, began=None, again=None)
 
 
-def left(track: _T, how: str) -> _T:
+def left(track: _T, how: Trigger) -> _T:
     """A track that nobody goes on with: of an attempt that runs, nobody will know how it ends."""
     status = TRANSITIONS[track.status, how]
     changes: dict[str, Any] = {"again": None, "held": False, "deadline": None}

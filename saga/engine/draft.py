@@ -9,7 +9,7 @@ from uuid import UUID
 
 from saga.core.commands import RunStep
 from saga.core.events import Entry, Event
-from saga.core.machine import extend, replay
+from saga.core.machine import beginning, extend
 from saga.core.outline import Outline
 from saga.core.rows import Changes, Dispatch
 from saga.core.state import State
@@ -50,7 +50,7 @@ class Instance:
         if entries and entries[-1].seq != seq + len(entries):
             missing = next(number for number, entry in enumerate(entries, seq + 1) if entry.seq != number)
             raise CorruptLog(f"saga {self.id}, entry {missing} is missing")
-        state = replay(self.outline, (), known)
+        state = beginning(self.outline, known)
         try:
             extend(self.outline, state, entries)
         except Exception as error:  # whatever a damaged log does to the machine, which checks nothing

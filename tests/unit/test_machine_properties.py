@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -449,6 +450,27 @@ def test_replay_never_changes_the_state_it_goes_on_from(saga, tape):
         assert before == replay(saga, world.entries[:-1])
 
     finished(saga, tape, watch)
+
+
+@given(sagas(), tapes)
+def test_what_is_called_pure_has_no_effect_on_what_it_is_given(saga, tape):
+    state = replay(saga, [])
+    for entry in finished(saga, tape).entries:
+        for given_state in (state, replace(state, lanes=None)):
+            was = all_of(given_state)
+            decide(saga, given_state)
+            replay(saga, [entry], given_state)
+            followed, _, _ = follow(saga, given_state, [entry])
+            assert all_of(given_state) == was
+        state = followed
+
+
+def all_of(state: State) -> dict[str, Any]:
+    """Each field of a state, in copies; of its lanes where they stand and which have moved."""
+    fields = copy.deepcopy(vars(state))
+    if lanes := fields.pop("lanes"):
+        fields |= {"standing": lanes.standing, "moved": lanes.moved}
+    return fields
 
 
 @given(sagas(), tapes)
