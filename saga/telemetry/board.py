@@ -22,6 +22,9 @@ from uuid import UUID
 from billiard.process import current_process
 from celery import Celery
 
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptLeft
+from saga.telemetry.stream import subscribe
+
 _ATTRIBUTE = "saga_board"
 _RECORD = struct.Struct("=16s16sdqiI")
 _WORD = 8
@@ -73,6 +76,7 @@ class Board:
         self._first_cell: int | None = None
         self._cell_of: dict[str, int | None] = {}
         self._free: list[int] = []
+        self._slots: dict[UUID, int | None] = {}
         self._serial = 0
 
     @staticmethod
@@ -115,6 +119,16 @@ class Board:
         if slot is not None and self._pid == os.getpid():
             self._marks[slot] = 0
             self._free.append(slot)
+
+    def show(self, fact: AttemptBegan) -> None:
+        """Do so for an attempt that began."""
+        name = fact.attempt
+        carrier_id = getattr(fact.carrier, "id", None)
+        self._slots[fact.task_id] = self.begin(fact.task, fact.task_id, name.saga_id, name.attempt, carrier_id)
+
+    def hide(self, fact: AttemptLeft) -> None:
+        """Show it no more."""
+        self.end(self._slots.pop(fact.began.task_id, None))
 
     def _take_part(self) -> None:
         """Take the part of this process, which is that of its place in the pool: no two living ones have the same."""
@@ -176,6 +190,22 @@ class Board:
     def _name(self, cell: int) -> bytes:
         at = cell * _CELL + _WORD
         return bytes(self._cells[at + 1 : at + 1 + self._cells[at]])
+
+
+def _show(fact: AttemptBegan) -> None:
+    board = Board.of(fact.app)
+    if board is not None:
+        board.show(fact)
+
+
+def _hide(fact: AttemptLeft) -> None:
+    board = Board.of(fact.began.app)
+    if board is not None:
+        board.hide(fact)
+
+
+subscribe(AttemptBegan, _show)
+subscribe(AttemptLeft, _hide)
 
 
 def mark_of(carrier_id: Any) -> int:

@@ -16,48 +16,18 @@ from typing import Any
 
 from celery import Celery
 
-from saga.context import Current
 from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded
 from saga.telemetry.facts.messages import EventsDropped, MonitoringTooSlow
-from saga.telemetry.stream import emit
+from saga.telemetry.stream import emit, subscribe
 from saga.telemetry.thread import start_thread
 from saga.telemetry.wording import REDACTED
 
+_ATTRIBUTE = "saga_monitor"
+_making = threading.Lock()
 _CAPACITY = 10_000
 _AT_ONCE = 500
 _LINGER = 0.05
-
-
-class Telling:
-    """One attempt, as its process tells of it."""
-
-    def __init__(self, monitor: Monitor, node: str | None, attempt: Current, task: str, task_id: str) -> None:
-        self._monitor = monitor
-        self._node = node
-        self._uuid = task_id
-        self._began = time.monotonic()
-        self._tell(
-            "received", name=task, args="()", kwargs=REDACTED, root_id=str(attempt.saga_id), parent_id=None,
-            retries=attempt.attempt - 1, eta=None, expires=None,
-        )  # fmt: skip
-        self._tell("started")
-
-    def end(self, event: Event) -> None:
-        """How it ended, as the log has it."""
-        if isinstance(event, AttemptSucceeded):
-            self._tell("succeeded", result=REDACTED, runtime=time.monotonic() - self._began)
-        elif isinstance(event, AttemptFailed):
-            kind = "retried" if event.outcome == "retry" else "failed"
-            self._tell(kind, exception=event.error, traceback=event.traceback)
-        elif isinstance(event, AttemptInterrupted):
-            self._tell("retried", exception=event.error, traceback=None)
-        elif isinstance(event, LateResult):
-            self._tell(
-                "failed", exception=f"declared over before it ended: {event.error or event.outcome}", traceback=None
-            )
-
-    def _tell(self, kind: str, **fields: Any) -> None:
-        self._monitor.send(self._node, f"task-{kind}", {"uuid": self._uuid, "timestamp": time.time(), **fields})
 
 
 class Monitor:
@@ -69,15 +39,41 @@ class Monitor:
         self._pid: int | None = None
         self._queue: queue.Queue[tuple[str | None, str, dict[str, Any]]] = queue.Queue(_CAPACITY)
 
-    def tell(self, carrier: Any, attempt: Current, task: str, task_id: str) -> Telling | None:
-        """Tell that an attempt begins; ``None`` where the worker sends no events.
+    @staticmethod
+    def of(app: Celery) -> Monitor:
+        """The one of an app in this process."""
+        found = getattr(app, _ATTRIBUTE, None)
+        if found is None:
+            with _making:
+                found = getattr(app, _ATTRIBUTE, None) or Monitor(app)
+                setattr(app, _ATTRIBUTE, found)
+        return found
 
-        Args:
-            carrier: the request of the Celery task whose message brought the attempt here.
-        """
-        if not getattr(carrier, SENDS_EVENTS, False):
-            return None
-        return Telling(self, carrier.hostname, attempt, task, task_id)
+    def begin(self, fact: AttemptBegan) -> None:
+        """Tell that an attempt begins."""
+        self._tell(
+            fact, "received", name=fact.task, args="()", kwargs=REDACTED, root_id=str(fact.attempt.saga_id), parent_id=None,
+            retries=fact.attempt.attempt - 1, eta=None, expires=None,
+        )  # fmt: skip
+        self._tell(fact, "started")
+
+    def end(self, began: AttemptBegan, event: Event, seconds: float) -> None:
+        """Tell how it ended, as the log has it."""
+        if isinstance(event, AttemptSucceeded):
+            self._tell(began, "succeeded", result=REDACTED, runtime=seconds)
+        elif isinstance(event, AttemptFailed):
+            kind = "retried" if event.outcome == "retry" else "failed"
+            self._tell(began, kind, exception=event.error, traceback=event.traceback)
+        elif isinstance(event, AttemptInterrupted):
+            self._tell(began, "retried", exception=event.error, traceback=None)
+        elif isinstance(event, LateResult):
+            late = f"declared over before it ended: {event.error or event.outcome}"
+            self._tell(began, "failed", exception=late, traceback=None)
+
+    def _tell(self, began: AttemptBegan, kind: str, **fields: Any) -> None:
+        self.send(
+            began.carrier.hostname, f"task-{kind}", {"uuid": str(began.task_id), "timestamp": time.time(), **fields}
+        )
 
     def send(self, node: str | None, kind: str, fields: dict[str, Any]) -> None:
         """Hand an event over; returns at once."""
@@ -127,3 +123,21 @@ SENDS_EVENTS = "saga_sends_events"
 def sends_events(dispatcher: Any) -> bool:
     """Whether a worker sends events of tasks, as its dispatcher says now; it can be turned on and off from afar."""
     return bool(dispatcher and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups))
+
+
+def _told_of(began: AttemptBegan) -> bool:
+    return bool(getattr(began.carrier, SENDS_EVENTS, False))
+
+
+def _begin(fact: AttemptBegan) -> None:
+    if _told_of(fact):
+        Monitor.of(fact.app).begin(fact)
+
+
+def _end(fact: AttemptEnded) -> None:
+    if fact.began is not None and _told_of(fact.began):
+        Monitor.of(fact.began.app).end(fact.began, fact.event, fact.seconds)
+
+
+subscribe(AttemptBegan, _begin)
+subscribe(AttemptEnded, _end)

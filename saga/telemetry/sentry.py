@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any
 
-from saga.context import Current
+from saga.core.events import AttemptFailed
+from saga.telemetry.facts.attempts import AttemptEnded, AttemptName
+from saga.telemetry.stream import subscribe
 
 
 class Report:
@@ -60,7 +62,7 @@ class Report:
 
 
 @contextmanager
-def held_back(attempt: Current) -> Iterator[Report | None]:
+def held_back(attempt: AttemptName) -> Iterator[Report | None]:
     """Hold back what Sentry is told of the exception of an attempt; ``None`` where its integration is not at work."""
     sentry = sys.modules.get("sentry_sdk")
     if sentry is None or sentry.get_client().get_integration("celery") is None:
@@ -77,6 +79,15 @@ def held_back(attempt: Current) -> Iterator[Report | None]:
         report.tag(scope)
         scope.add_event_processor(report.hold)
         yield report
+
+
+def _tell(fact: AttemptEnded) -> None:
+    final = isinstance(fact.event, AttemptFailed) and fact.event.outcome != "retry"
+    if final and fact.report is not None and fact.error is not None:
+        fact.report.send(fact.error)
+
+
+subscribe(AttemptEnded, _tell)
 
 
 def _is_of_task(event: Any) -> bool:

@@ -26,11 +26,8 @@ from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
 from saga.language.refusal import Question, Refusal, asking
 from saga.store.port import StepTransaction, TransactionEnded
-from saga.telemetry.board import Board
-from saga.telemetry.monitor import Monitor
-from saga.telemetry.sentry import held_back
-from saga.telemetry.trace import headers, restored
-from saga.telemetry.watch import Watch
+from saga.telemetry.trace import headers
+from saga.telemetry.watch import watched
 from saga.telemetry.wording import REDACTED
 from saga.worker.attempt import Attempt
 from saga.worker.recorder import Recorder
@@ -58,7 +55,6 @@ class Performer:
         self._store = attempts.engine.store
         self._max_payload = max_payload
         self._stopping = stopping
-        self._monitor = Monitor(app)
 
     def perform(self, run: Attempt, carrier: Any) -> Outcome:
         """Make an attempt of a plain step; what came of it is not recorded yet.
@@ -79,11 +75,11 @@ class Performer:
     def _attempt(self, run: Attempt, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
         """Make the attempt in the trace of whoever started the saga; its failure is told to Sentry once it is final."""
         attempt = _current(run, connection)
-        with restored(run.state.trace), held_back(attempt) as report:
-            run.watch = Watch(report)
+        with watched(run.name, run.state.trace) as watch:
+            run.watch = watch
             outcome = self._bind_and_trace(run, attempt, carrier)
-        if isinstance(outcome, Failure) and not run.watch.refused:
-            run.watch.error = outcome.error
+        if isinstance(outcome, Failure) and not watch.refused:
+            watch.error = outcome.error
         return outcome
 
     def _bind_and_trace(self, run: Attempt, attempt: Current, carrier: Any) -> Outcome:
@@ -117,28 +113,25 @@ class Performer:
             "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": attempt,
             "delivery_info": {"redelivered": False, "routing_key": run.claim.queue, "exchange": "", "priority": None},
         }  # fmt: skip
-        if run.watch is not None:
-            run.watch.telling = self._monitor.tell(carrier, attempt, task.name, task_id)
-        board = Board.of(self._app)
-        slot = None if board is None else board.begin(task.name, number, run.saga_id, run.attempt, carrier_id)
+        assert run.watch is not None
         context = set_current(attempt)
         try:
-            with asking(run.job.refusal) as question:
+            with (
+                asking(run.job.refusal) as question,
+                run.watch.calling(self._app, task.name, number, carrier),
+            ):
                 traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
         except Reject as error:
             return _refused(error)
         finally:
             reset_current(context)
-            if board is not None:
-                board.end(slot)
         if traced.info is None:
             return self._returned(run, traced.retval)
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
         outcome = _raised(traced.info.state, raised, question, transactional=attempt.connection is not None)
-        if run.watch is not None:
-            run.watch.refused = isinstance(outcome, Failure) and _is_refusal(outcome.error, question)
+        run.watch.refused = isinstance(outcome, Failure) and _is_refusal(outcome.error, question)
         return outcome
 
     def _returned(self, run: Attempt, value: Any) -> Outcome:

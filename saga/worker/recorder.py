@@ -23,6 +23,7 @@ from saga.telemetry.facts.attempts import AttemptCameLate, LogFoundGone
 from saga.telemetry.facts.lanes import LaneDamaged, LaneNotGivenBack
 from saga.telemetry.facts.sagas import OutcomesUnknown, OutcomeUnknown
 from saga.telemetry.stream import emit
+from saga.telemetry.watch import tell_end
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Ended, by_saga, ends_lane
 from saga.worker.policy import not_stored, wait_after
@@ -345,8 +346,7 @@ class Recorder:
         late = LateResult(*run.ref, word, said.error, result, *said[1:])
         event = redacted(late, self._redact)
         emit(AttemptCameLate(run.name, word))
-        if run.watch is not None:
-            run.watch.end(event)
+        tell_end(run.name, event, run.watch)
         try:
             run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
         except _VALUE_REFUSED:
@@ -369,7 +369,7 @@ class Recorder:
         if isinstance(event, AttemptStarted):
             return Attempt(run.saga, run.saga_id, run.state, event.ref, run.claim, written.at)
         if isinstance(event, AttemptFailed) and event.held and run.track.held:
-            return replace(run, ref=run.ref.next, started_at=None, held=event.wait)
+            return replace(run, ref=run.ref.next, started_at=None, held=event.wait, watch=None)
         return None
 
 
@@ -379,12 +379,10 @@ def _reach(drafts: Sequence[Draft], place: str) -> None:
 
 
 def _tell(run: Attempt, draft: Draft) -> None:
-    """Tell those who watch an attempt how it ended, as the log has it."""
-    if run.watch is None:
-        return
+    """Tell how an attempt ended, as the log has it."""
     for event in draft.events:
         if isinstance(event, AttemptEvent) and not isinstance(event, AttemptStarted) and event.ref == run.ref:
-            run.watch.end(event)
+            tell_end(run.name, event, run.watch)
 
 
 def _never() -> bool:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -19,7 +17,8 @@ from saga.core.rows import Dispatch
 from saga.store.port import Addition
 from saga.store.postgres import log
 from saga.store.postgres.database import Link
-from saga.telemetry.watch import Watch
+from saga.telemetry.facts.attempts import AttemptEnded
+from saga.telemetry.stream import subscribe
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
@@ -224,13 +223,11 @@ def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: B
     handle = bench.start(FORKED)
     claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
     runs = [bench.claimed(handle, lane, claims.attempts) for lane in ("main/b", "main/c")]
-    told: list[Any] = []
-    for run in runs:
-        run.watch = Watch(
-            telling=cast("Any", SimpleNamespace(end=lambda event, step=run.step: told.append((step, event))))
-        )
+    told: list[AttemptEnded] = []
+    end = subscribe(AttemptEnded, told.append)
     claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
-    assert [(step, event.step, event.kind) for step, event in sorted(told, key=lambda one: one[0])] == [
+    end()
+    assert sorted((fact.attempt.step, fact.event.step, fact.event.kind) for fact in told) == [
         ("b", "b", "succeeded"),
         ("c", "c", "succeeded"),
     ]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from saga import Status, saga_completed
-from saga.core.outcome import Success
+from saga.core.events import AttemptInterrupted
+from saga.core.outcome import Failure, Interruption, Success
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptLeft
 from saga.telemetry.facts.sagas import Appended, SagaOpened
 from saga.telemetry.stream import Fact, subscribe
+from saga.telemetry.watch import Watch
 from saga.worker.claimer import Claimer
-from tests.integration.conftest import Bench, always
+from saga.worker.performer import Performer
+from tests.integration.conftest import Bench, always, never
 
 
 @pytest.fixture
@@ -74,3 +80,43 @@ def test_a_crash_of_whoever_listens_loses_no_saga(bench: Bench, broken_listener:
     assert handle.status is Status.COMPLETED
     assert completed == [handle.id]
     assert any(isinstance(fact, Appended) for fact in broken_listener)
+
+
+def test_an_attempt_is_told_of_from_the_call_of_its_task_to_its_end_in_the_log(bench: Bench, facts: list[Any]) -> None:
+    app = bench.orchestrator.app
+    worker = bench.worker()
+    handle = bench.start()
+    run = bench.claimed(handle, worker=worker)
+    carrier = SimpleNamespace(id="m1", hostname="celery@here")
+    outcome = Performer(app, worker, 1_000_000, never).perform(run, carrier)
+    worker.record(run, outcome, always)
+    began, left, ended = (fact for fact in facts if isinstance(fact, (AttemptBegan, AttemptLeft, AttemptEnded)))
+    assert (began.attempt, began.task, began.carrier) == (run.name, run.job.task, carrier)
+    assert left.began is began
+    assert (ended.attempt, ended.began) == (run.name, began)
+    assert ended.event == next(entry.event for entry in handle.log() if isinstance(entry.event, type(ended.event)))
+    assert ended.seconds > 0
+
+
+def test_an_attempt_that_is_not_made_is_told_of_by_its_end_alone(bench: Bench, facts: list[Any]) -> None:
+    handle, worker = bench.start(), bench.worker()
+    worker.record(bench.claimed(handle, worker=worker), Interruption("told to stop"), never)
+    (ended,) = (fact for fact in facts if isinstance(fact, (AttemptBegan, AttemptLeft, AttemptEnded)))
+    assert isinstance(ended.event, AttemptInterrupted)
+    assert ended.began is None
+
+
+def test_what_follows_after_a_wait_is_not_told_of_as_what_was_before(bench: Bench, facts: list[Any]) -> None:
+    handle, worker = bench.start(), bench.worker()
+    run = bench.claimed(handle, worker=worker)
+    run.watch = Watch(run.name)
+    with run.watch.calling(bench.orchestrator.app, "shop.pay", uuid4(), None):
+        pass
+    held = worker.record(run, Failure(RuntimeError("away"), min_wait=0.01), always)
+    assert held is not None
+    assert held.held is not None
+    woken = worker.wake(held)
+    assert woken is not None
+    worker.record(woken, Interruption("told to stop"), never)
+    ended = [fact for fact in facts if isinstance(fact, AttemptEnded)]
+    assert [(fact.attempt.attempt, fact.began is None) for fact in ended] == [(1, False), (2, True)]

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
+from celery import Celery
 
 from saga.telemetry import board as module
 from saga.telemetry.board import Board, mark_of
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptLeft, AttemptName
+from saga.telemetry.stream import emit
 
 SAGA = UUID(int=7)
 ME = {os.getpid()}
@@ -178,3 +181,19 @@ def test_no_count_is_lost_between_threads():
     assert board.counts() == {"shop.pay": 4000}
     assert board.under_way(ME) == []
     assert len(board._free) == 4
+
+
+def test_what_begins_and_what_is_left_is_shown_on_the_board_of_its_app():
+    app, other = (Celery(name, set_as_current=False) for name in ("shop", "other"))
+    board = Board(1, 2)
+    board.hang_up(app)
+    name = AttemptName("shop", SAGA, "pay", 2, False)
+    began = [AttemptBegan(name, "shop.pay", uuid4(), SimpleNamespace(id="m1"), of) for of in (app, other)]
+    for fact in began:
+        emit(fact)
+    (shown,) = board.under_way(ME)
+    assert (shown.task_id, shown.saga_id, shown.attempt, shown.carrier) == (began[0].task_id, SAGA, 2, mark_of("m1"))
+    for fact in began:
+        emit(AttemptLeft(fact))
+    assert board.under_way(ME) == []
+    assert board._slots == {}

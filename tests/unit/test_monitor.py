@@ -11,11 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from celery import Celery
 
-from saga.context import Current
 from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptName
 from saga.telemetry.monitor import SENDS_EVENTS, Monitor, sends_events
+from saga.telemetry.stream import emit
 
-ATTEMPT = Current(UUID(int=7), "place_order", "pay", 3, "key", "key", False)
+ATTEMPT = AttemptName("place_order", UUID(int=7), "pay", 3, False)
+TASK_ID = UUID(int=8)
 CARRIER = SimpleNamespace(hostname="celery@here", **{SENDS_EVENTS: True})
 WHERE = ("main", "pay", 3)
 
@@ -39,14 +41,14 @@ def monitor() -> Monitor:
 )
 def test_the_end_of_an_attempt_is_told_as_celery_tells_it(event: Event, kind: str, monkeypatch: pytest.MonkeyPatch):
     told: list[Any] = []
-    own = monitor()
-    monkeypatch.setattr(own, "send", lambda node, type_, fields: told.append((node, type_, fields)))
-    telling = own.tell(CARRIER, ATTEMPT, "shop.pay", "t1")
-    assert telling is not None
-    telling.end(event)
+    own = Celery("monitor", set_as_current=False)
+    monkeypatch.setattr(Monitor.of(own), "send", lambda node, type_, fields: told.append((node, type_, fields)))
+    began = AttemptBegan(ATTEMPT, "shop.pay", TASK_ID, CARRIER, own)
+    emit(began)
+    emit(AttemptEnded(ATTEMPT, event, began, 1.5, None, None))
     assert [type_ for _, type_, _ in told] == ["task-received", "task-started", f"task-{kind}"]
     assert {node for node, _, _ in told} == {"celery@here"}
-    assert {fields["uuid"] for _, _, fields in told} == {"t1"}
+    assert {fields["uuid"] for _, _, fields in told} == {str(TASK_ID)}
     received = told[0][2]
     assert (received["name"], received["root_id"], received["retries"]) == ("shop.pay", str(ATTEMPT.saga_id), 2)
     assert "4111" not in repr(told)
@@ -54,9 +56,16 @@ def test_the_end_of_an_attempt_is_told_as_celery_tells_it(event: Event, kind: st
 
 @pytest.mark.parametrize("carrier", [None, SimpleNamespace(hostname="x"), SimpleNamespace(**{SENDS_EVENTS: False})])
 def test_nothing_is_told_where_the_worker_sends_no_events(carrier: Any):
-    own = monitor()
-    assert own.tell(carrier, ATTEMPT, "shop.pay", "t1") is None
-    assert own._pid is None
+    app = Celery("monitor", set_as_current=False)
+    began = AttemptBegan(ATTEMPT, "shop.pay", TASK_ID, carrier, app)
+    emit(began)
+    emit(AttemptEnded(ATTEMPT, AttemptSucceeded(*WHERE), began, 1.5, None, None))
+    assert Monitor.of(app)._pid is None
+
+
+def test_nothing_is_told_of_the_end_of_an_attempt_that_did_not_begin(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Monitor, "send", lambda *_: pytest.fail("it was told"))
+    emit(AttemptEnded(ATTEMPT, AttemptInterrupted(*WHERE, error="told to stop"), None, 0.0, None, None))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from saga.telemetry.facts.attempts import AttemptName
+from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptLeft, AttemptName
 from saga.telemetry.facts.lanes import ChoreDone
 from saga.telemetry.facts.messages import MessageRefused
 from saga.telemetry.facts.sagas import Appended, OutcomeUnknown, SagaOpened
@@ -21,7 +21,7 @@ from saga.telemetry.wording import LINES
 
 from .house import MODULES, imports, room_of
 
-SILENT = {Appended, ChoreDone, RelayLooked, SagaOpened}
+SILENT = {Appended, AttemptBegan, AttemptEnded, AttemptLeft, ChoreDone, RelayLooked, SagaOpened}
 """What goes on all the time, for others to count."""
 
 FACTS = {
@@ -49,7 +49,7 @@ def test_every_fact_but_those_that_go_on_all_the_time_has_a_line():
 
 def test_every_fact_is_emitted_by_somebody():
     named = {name for module, path in MODULES.items() if room_of(module) != "telemetry" for name in names(path)}
-    named |= names(MODULES["saga.telemetry.monitor"])
+    named |= names(MODULES["saga.telemetry.monitor"]) | names(MODULES["saga.telemetry.watch"])
     assert {kind.__name__ for kind in FACTS} - named == set()
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from saga.core.events import Event
 from saga.telemetry.stream import Fact
+
+if TYPE_CHECKING:  # who only starts or reads sagas need not load it for this
+    from celery import Celery
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,51 @@ class AttemptName:
     def __str__(self) -> str:
         what = "undo of " if self.undo else ""
         return f"saga {self.saga}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegan(Fact):
+    """A step's task is about to be called.
+
+    Attributes:
+        task: its name.
+        task_id: what the task's request has.
+        carrier: the request of the Celery task whose message brought the attempt here.
+        app: whose task it is.
+    """
+
+    attempt: AttemptName
+    task: str
+    task_id: UUID
+    carrier: Any
+    app: Celery
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLeft(Fact):
+    """The task is over, whatever came of it; that is on its way to the log."""
+
+    began: AttemptBegan
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded(Fact):
+    """An attempt of this process has ended as the log has it; one that came late: as the log is to keep it.
+
+    Attributes:
+        event: the entry that says how.
+        began: ``None`` where its task was never called.
+        seconds: since then, so with the way to the log.
+        error: what the attempt failed with, unless that was a refusal.
+        report: what ``sentry`` has kept of it.
+    """
+
+    attempt: AttemptName
+    event: Event
+    began: AttemptBegan | None
+    seconds: float
+    error: BaseException | None
+    report: Any
 
 
 @dataclass(frozen=True, slots=True)
