@@ -124,7 +124,7 @@ class Board:
         """Do so for an attempt that began."""
         name = fact.attempt
         carrier_id = getattr(fact.carrier, "id", None)
-        self._slots[fact.task_id] = self.begin(fact.task, fact.task_id, name.saga_id, name.attempt, carrier_id)
+        self._slots[fact.task_id] = self.begin(fact.task, fact.task_id, name.saga_id, name.ref.attempt, carrier_id)
 
     def hide(self, fact: AttemptLeft) -> None:
         """Show it no more."""

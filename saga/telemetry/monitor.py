@@ -53,7 +53,7 @@ class Monitor:
         """Tell that an attempt begins."""
         self._tell(
             fact, "received", name=fact.task, args="()", kwargs=REDACTED, root_id=str(fact.attempt.saga_id), parent_id=None,
-            retries=fact.attempt.attempt - 1, eta=None, expires=None,
+            retries=fact.attempt.ref.attempt - 1, eta=None, expires=None,
         )  # fmt: skip
         self._tell(fact, "started")
 

@@ -71,8 +71,8 @@ def held_back(attempt: AttemptName) -> Iterator[Report | None]:
     tags = {
         "saga": attempt.saga,
         "saga.id": str(attempt.saga_id),
-        "saga.step": attempt.step,
-        "saga.attempt": str(attempt.attempt),
+        "saga.step": attempt.ref.step,
+        "saga.attempt": str(attempt.ref.attempt),
     }
     report = Report(sentry, tags)
     with sentry.isolation_scope() as scope:

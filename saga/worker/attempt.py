@@ -23,7 +23,7 @@ class Attempt:
         state: the saga as this attempt last saw it.
         started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
         held: seconds to sleep before the attempt may start, when it has not yet.
-        watch: who is told how it ended.
+        watch: what is to be told of it at its end.
         over: its task is over, and its outcome on the way to the log.
     """
 
@@ -46,7 +46,7 @@ class Attempt:
     @property
     def name(self) -> AttemptName:
         """Which one it is, for those who are told of it."""
-        return AttemptName(self.saga.name, self.saga_id, self.step, self.attempt, self.undo)
+        return AttemptName(self.saga.name, self.saga_id, self.ref)
 
     @property
     def lane(self) -> str:

@@ -227,7 +227,7 @@ def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: B
     end = subscribe(AttemptEnded, told.append)
     claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
     end()
-    assert sorted((fact.attempt.step, fact.event.step, fact.event.kind) for fact in told) == [
+    assert sorted((fact.attempt.ref.step, fact.event.step, fact.event.kind) for fact in told) == [
         ("b", "b", "succeeded"),
         ("c", "c", "succeeded"),
     ]

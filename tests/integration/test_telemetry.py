@@ -119,4 +119,4 @@ def test_what_follows_after_a_wait_is_not_told_of_as_what_was_before(bench: Benc
     assert woken is not None
     worker.record(woken, Interruption("told to stop"), never)
     ended = [fact for fact in facts if isinstance(fact, AttemptEnded)]
-    assert [(fact.attempt.attempt, fact.began is None) for fact in ended] == [(1, False), (2, True)]
+    assert [(fact.attempt.ref.attempt, fact.began is None) for fact in ended] == [(1, False), (2, True)]

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from celery import Celery
 
+from saga.core.ref import AttemptRef
 from saga.telemetry import board as module
 from saga.telemetry.board import Board, mark_of
 from saga.telemetry.facts.attempts import AttemptBegan, AttemptLeft, AttemptName
@@ -187,7 +188,7 @@ def test_what_begins_and_what_is_left_is_shown_on_the_board_of_its_app():
     app, other = (Celery(name, set_as_current=False) for name in ("shop", "other"))
     board = Board(1, 2)
     board.hang_up(app)
-    name = AttemptName("shop", SAGA, "pay", 2, False)
+    name = AttemptName("shop", SAGA, AttemptRef("main", "pay", 2))
     began = [AttemptBegan(name, "shop.pay", uuid4(), SimpleNamespace(id="m1"), of) for of in (app, other)]
     for fact in began:
         emit(fact)

@@ -12,11 +12,12 @@ import pytest
 from celery import Celery
 
 from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
+from saga.core.ref import AttemptRef
 from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptName
 from saga.telemetry.monitor import SENDS_EVENTS, Monitor, sends_events
 from saga.telemetry.stream import emit
 
-ATTEMPT = AttemptName("place_order", UUID(int=7), "pay", 3, False)
+ATTEMPT = AttemptName("place_order", UUID(int=7), AttemptRef("main", "pay", 3))
 TASK_ID = UUID(int=8)
 CARRIER = SimpleNamespace(hostname="celery@here", **{SENDS_EVENTS: True})
 WHERE = ("main", "pay", 3)

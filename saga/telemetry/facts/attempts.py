@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from saga.core.events import Event
+from saga.core.ref import AttemptRef
 from saga.telemetry.stream import Fact
 
 if TYPE_CHECKING:  # who only starts or reads sagas need not load it for this
@@ -15,17 +16,15 @@ if TYPE_CHECKING:  # who only starts or reads sagas need not load it for this
 
 @dataclass(frozen=True, slots=True)
 class AttemptName:
-    """Which attempt a fact is about."""
+    """Which attempt of which saga a fact is about."""
 
     saga: str
     saga_id: UUID
-    step: str
-    attempt: int
-    undo: bool
+    ref: AttemptRef
 
     def __str__(self) -> str:
-        what = "undo of " if self.undo else ""
-        return f"saga {self.saga}[{self.saga_id}], {what}step {self.step}, attempt {self.attempt}"
+        what = "undo of " if self.ref.undo else ""
+        return f"saga {self.saga}[{self.saga_id}], {what}step {self.ref.step}, attempt {self.ref.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
