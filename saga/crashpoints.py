@@ -31,6 +31,7 @@ POINTS = {
     "hold.after_wake": "after that is committed",
     "relay.before_commit": "after the relay has marked and freed rows, before its commit",
     "relay.after_commit": "after that commit, before it sends",
+    "clock.before_commit": "after the relay has moved times because the clock stepped, before its commit",
 } | {
     f"{path}.{place}": f"{where}, of {what}"
     for path, what in (("run", "an action"), ("undo", "an undo"))

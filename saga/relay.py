@@ -25,6 +25,8 @@ _BURIED = 1000
 """Rows of dead workers that are taken out at a time."""
 _LONGEST_LOOK = 2.0
 """Seconds after which a look that still finds something ends, for the next to begin with what is gone."""
+_ON_TIMES = 0.25
+"""Seconds that each round of a look gives to times that a step of the clock made wrong, while there are such."""
 _NOBODYS_EVERY = 10
 _LOTS = 500
 """How many lots of sent work a look goes through: what is of one queue, one priority, and sent as often."""
@@ -117,9 +119,13 @@ class Relay:
         do, batch = self._chores.do, self._chores.batch
         gone = self._gone_workers()
         # One entry ends one attempt of a saga; its other branches take another round.
-        ended = (do(Task.LOSE, workers=gone) if gone else 0) + do(Task.TIME_OUT)
+        ended = do(Task.LOSE, workers=gone) if gone else 0
+        wrong, early = self._chores.set_times_right(_ON_TIMES)
+        if early:
+            return True
+        ended += do(Task.TIME_OUT)
         handled = [do(Task.WATCH_ON), do(Task.SEND_DUE), *map(self._find_lost, self._realms_now())]
-        return ended > 0 or max(handled) >= batch
+        return wrong or ended > 0 or max(handled) >= batch
 
     def _realms_now(self) -> list[str]:
         """What was sent of nobody's is from before there were realms: it can wait for a moment."""

@@ -277,6 +277,13 @@ class Rounds(Protocol):
     def absent(self) -> tuple[list[int], float]:
         """The workers that hold lanes and show no sign of life, and for how many seconds the store has been up."""
 
+    def set_times_right(self, seconds: float) -> tuple[bool, bool]:
+        """Go on, for so long, with the times that a step of the store's clock made wrong, as the last ``absent`` found it.
+
+        Returns:
+            whether there may be more of them, and whether some would come too early before they are right.
+        """
+
     def bury(self, limit: int) -> None:
         """Take out what is known of workers that are gone."""
 

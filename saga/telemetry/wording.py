@@ -64,6 +64,7 @@ from saga.telemetry.facts.sagas import (
     WaitingFailed,
 )
 from saga.telemetry.facts.upkeep import (
+    ClockStepped,
     EndNotNoted,
     LockMissed,
     LockRegained,
@@ -72,6 +73,7 @@ from saga.telemetry.facts.upkeep import (
     RelayCutOff,
     RelayFailed,
     ReliefFailed,
+    TimesNotSet,
     UpkeepCutOff,
     UpkeepFailed,
     WorkersLost,
@@ -235,6 +237,14 @@ _line(RelayBack, INFO, "the relay reaches the database again")
 _line(
     WorkersLost, WARNING, "worker %s gone; its attempts are given back",
     lambda fact: (", ".join(map(str, fact.workers)),),
+)  # fmt: skip
+_line(
+    ClockStepped, WARNING, "the database's clock has stepped %s; times are set right",
+    lambda fact: ("forth again, or no relay has looked for long" if fact.back is None else f"back by {fact.back} s",),
+)  # fmt: skip
+_line(
+    TimesNotSet, ERROR, "times that a step of the database's clock made wrong cannot be set right%s: %s",
+    lambda fact: (", and come that much later" if fact.final else " yet", first_line(fact.error)),
 )  # fmt: skip
 _line(UpkeepCutOff, DEBUG, "the upkeep cannot reach the database: %s", lambda fact: (fact.error,))
 _line(UpkeepFailed, ERROR, "the upkeep failed; it looks again", traced=True)

@@ -11,7 +11,7 @@ from saga import Handle, Status
 from saga.crashpoints import FOLDER, POINTS, Strike, arm, is_armed
 from saga.dev import Stack
 from tests.acceptance.conftest import BROKERS, World, broker_url, eventually
-from tests.crash.test_matrix import CONNECTED, DIRECTIONS, STEPS, CrashWorld, check_ledger, check_log
+from tests.crash.test_matrix import CONNECTED, DIRECTIONS, STEPS, CrashWorld, check_ledger, check_log, provoke
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.crash]
 
@@ -67,6 +67,7 @@ def check_batch(world: CrashWorld, point: str, direction: str, strike: Strike, s
     if point.startswith("settle."):
         arm(world.folder, "run.after_task")  # something must be lost before it can be settled
     arm(world.folder, point, strike)
+    provoke(world, point)
     handles = world.orchestrator.start_many(saga, [{"script": script}] * MANY)
     ends = {world.finish(handle) for handle in handles}
     assert ends == {Status.COMPLETED if direction == "forward" else Status.COMPENSATED}

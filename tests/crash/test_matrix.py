@@ -106,6 +106,7 @@ def test_a_cancel_at_any_point_wins_or_comes_too_late_and_leaves_nothing_half_do
     if point.startswith("settle."):
         arm(world.folder, "run.after_task")
     arm(world.folder, point, "pause")
+    provoke(world, point)
     handle = world.start("matrix_parallel", script, key=f"{point} cancel")
     eventually(lambda: is_paused(world.folder, point), f"a process at {point}")
     with ThreadPoolExecutor(1) as pool:
@@ -138,6 +139,7 @@ def check_case(world: CrashWorld, point: str, saga: str, direction: str, strike:
     if point.startswith("settle."):
         arm(world.folder, "run.after_task")  # something must be lost before it can be settled
     arm(world.folder, point, strike)
+    provoke(world, point)
     # A sequence runs inline to its end: the only message of it is its client's.
     in_client = point.startswith("start.") or (point.startswith("publish.") and saga == "matrix_sequence")
     handle = world.begin(saga, script, f"{point} {saga} {direction} {strike}", in_client=in_client)
@@ -146,6 +148,12 @@ def check_case(world: CrashWorld, point: str, saga: str, direction: str, strike:
     check_ledger(world, handle, STEPS[saga], undone=direction == "backward")
     check_log(world, handle)
     return handle
+
+
+def provoke(world: World, point: str) -> None:
+    """Have happen what leads to a point that no saga leads to: the clock steps back, as it seems from the last look."""
+    if point.startswith("clock."):
+        world.sql("UPDATE saga.relay SET looked_at = clock_timestamp() + interval '1 h'")
 
 
 def check_ledger(world: World, handle: Handle, steps: list[str], *, undone: bool) -> None:

@@ -40,7 +40,7 @@ FORKED = Saga("forked", step("a"), Parallel(step("b"), step("c")), step("d"))
 SAGAS = [SEQUENCE, FORKED]
 
 
-ASKED: dict[str, Any] = {"realms": ["", "integration"], "limit": 10, "aside": []}
+ASKED: dict[str, Any] = {"realms": ["", "integration"], "limit": 10, "aside": [], "until": 1e12}
 """What the relay asks for with each of its chores."""
 
 

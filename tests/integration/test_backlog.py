@@ -82,6 +82,40 @@ def test_a_look_reads_no_more_than_it_does_something_about(bench: Bench, state: 
     assert {statement: count for statement, count in seen.items() if count > 20 * BATCH} == {}
 
 
+def fill_steps(bench: Bench, state: str) -> None:
+    """Lanes as many, as they are when the clock has stepped, with logs of their own."""
+    fill(bench, "due later")
+    bench.sql(
+        "INSERT INTO saga.log (saga_id, seq, kind, data, at, format) "
+        "SELECT saga_id, 1, 'saga_started', '{}', now() + interval '30 min', 1 FROM saga.work ON CONFLICT DO NOTHING"
+    )
+    bench.sql(f"UPDATE saga.work AS w SET {state} FROM (SELECT saga_id, row_number() OVER () AS n FROM saga.work) AS o "
+              "WHERE o.saga_id = w.saga_id")  # fmt: skip
+    bench.sql("VACUUM ANALYZE saga.work, saga.log")
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [
+        ("due_at = now() + interval '1 day' + n * interval '1 s'", "behind = 3600"),
+        ("due_at = now() + interval '1 day' + n * interval '1 s', shifted_by = 3600, shifted = now()", "ahead = 3700"),
+        (f"worker = n % {MANY} + 1, token = gen_random_uuid(), due_at = now() + interval '1 h'", "behind = 3600"),
+    ],
+)
+def test_what_a_step_of_the_clock_made_wrong_is_set_right_in_slices(bench: Bench, state: str, seen: str) -> None:
+    fill_steps(bench, state)
+    one, _ = relay(bench)
+    one._chores.batch = BATCH
+    one._chores.enrol()
+    bench.sql(f"UPDATE saga.relay SET looked_at = now(), {seen}")
+    one._chores.absent()
+    with reading() as read:
+        one._chores.set_times_right(0)
+    assert len(read) >= 1
+    # Each of a slice is read, found again, its log is read, and it is written.
+    assert {statement: count for statement, count in read.items() if count > 20 * BATCH} == {}
+
+
 def test_the_realms_are_told_without_reading_all_their_work(bench: Bench) -> None:
     fill(bench, "sent and unclaimed")
     with reading() as seen, bench.orchestrator.database.link() as link:

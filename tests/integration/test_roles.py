@@ -22,6 +22,7 @@ from saga.cli import saga as cli
 from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
 from saga.client.ids import uuid7
+from saga.config import Settings
 from saga.core.events import Paused
 from saga.core.outcome import Failure, Success
 from saga.core.rows import Dispatch
@@ -30,8 +31,8 @@ from saga.errors import DatabaseNotReady
 from saga.ops import audit
 from saga.relay import Relay
 from saga.store.port import Ping
-from saga.store.postgres import due, fleet, log, work
-from saga.store.postgres.database import Link
+from saga.store.postgres import clock, due, fleet, log, work
+from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
@@ -168,6 +169,11 @@ def keep_up(parties: Parties) -> None:
     worker.orchestrator._see_ping(pings[0].queue, pings[0].number)
     worker.relay.tick()
     assert lost.id in {message.saga_id for message in worker.sent if isinstance(message, Dispatch)}
+    parties.sql("UPDATE saga.relay SET behind = 60, ahead = 60")
+    for _ in range(2):
+        worker.relay.tick()
+    with parties.reader.orchestrator.database.link() as link:
+        assert clock.read_lead(link) <= 0
     assert not worker.relay._failing
     assert worker.orchestrator._identity.log_id() is not None
     liveness = Liveness(worker.orchestrator.database, worker.orchestrator.settings)
@@ -287,6 +293,14 @@ def test_a_role_may_do_what_it_is_for(parties: Parties, use: Callable[[Parties],
 
 def test_the_owner_may_upgrade_again(postgres: OpenPostgres) -> None:
     upgrade(postgres.url_as("saga_owner"))
+
+
+def test_a_worker_may_do_its_work_once_the_tables_are_upgraded_before_rights_are_granted_anew(parties: Parties) -> None:
+    owner = Database(Settings.load({}, database_url=parties.postgres.url_as("saga_owner")))
+    schema.downgrade(owner, "0009")
+    schema.upgrade(owner)
+    owner.dispose()
+    keep_up(parties)
 
 
 # --- and no more ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from saga.client.orchestrator import Orchestrator
 from saga.errors import DatabaseNotReady
+from saga.ops.doctor.clock import examine_clock
 from saga.ops.doctor.finding import Finding, Level
 from saga.ops.doctor.server import examine_server
 from saga.ops.doctor.settings import SETTINGS_CHECKS
@@ -31,5 +32,6 @@ def examine(orchestrator: Orchestrator) -> list[Finding]:
         server = list(examine_server(orchestrator.app, orchestrator.database))
         findings += server
         if all(finding.level is not Level.BAD for finding in server):  # else there may be no table to ask
+            findings += examine_clock(orchestrator.database)
             findings += examine_workers(orchestrator.app, engine.catalog, orchestrator.database)
     return sorted(findings, key=lambda finding: list(Level).index(finding.level))

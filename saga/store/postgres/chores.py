@@ -15,17 +15,18 @@ from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import DatabaseNotReady, first_line
 from saga.store.port import NotMyTurn, Ping, Task
-from saga.store.postgres import due, fleet, pings
+from saga.store.postgres import clock, due, fleet, pings
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.due import CHORES, WATCH_ON, Chore
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.fleet import lock_class
 from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff
+from saga.telemetry.facts.upkeep import ClockStepped, TimesNotSet
 from saga.telemetry.stream import emit
 
 Message = TypeVar("Message", Dispatch, Ping)
 
-_PARTLY = (psycopg.DataError, psycopg.IntegrityError, pg.RaiseException, pg.InternalError_, pg.LockNotAvailable,
+PARTLY = (psycopg.DataError, psycopg.IntegrityError, pg.RaiseException, pg.InternalError_, pg.LockNotAvailable,
            pg.QueryCanceled, pg.DeadlockDetected)  # fmt: skip
 """What a statement about many lanes fails with because of one of them."""
 _PATIENCE_WITH_ONE = 0.1
@@ -49,6 +50,8 @@ class Chores:
         self.realms = sorted({"", database.realm})
         self.batch = batch
         self._aside: dict[UUID, tuple[float, int]] = {}
+        self._seen = clock.Look(noted=False, now=0.0, behind=None, ahead=None)
+        self._stumbles = 0
 
     @contextmanager
     def turn(self, patience: float = 1.0) -> Iterator[Link]:
@@ -63,7 +66,7 @@ class Chores:
                 with link.connection.transaction():
                     if mine := due.take_turn(link, self._database.realm, patience):
                         yield link
-            except _PARTLY as error:
+            except PARTLY as error:
                 if link.connection.closed:
                     raise
                 failed = error  # it is rolled back, and the connection as good as before
@@ -117,9 +120,53 @@ class Chores:
         with self._told_apart(), self.turn() as link:
             absent = due.absent_workers(link, lock_class(self._database.schema), self.realms)
             age = due.server_age(link)
-            if not due.note_look(link, self._database.realm):
+            self._seen = clock.look(link, self._database.realm)
+            if not self._seen.noted:
                 raise psycopg.Rollback
         return absent, age
+
+    def set_times_right(self, seconds: float) -> tuple[bool, bool]:
+        """Go on, for so long, with the times that a step of the clock made wrong, as the last ``absent`` found it.
+
+        Returns:
+            whether there may be more of them, and whether some would come too early before they are right.
+        """
+        seen = self._seen
+        if seen.behind is None and seen.ahead is None:
+            return False, False
+        if seen.noted:
+            emit(ClockStepped(None if seen.behind is None or seen.ahead is not None else round(seen.behind)))
+        until = time.monotonic() + seconds
+        with self._told_apart():
+            try:
+                while (more := self._set_some_right(seen)) and time.monotonic() < until:
+                    pass
+                self._stumbles = 0
+            except PARTLY as error:
+                more = self._stumble(error)
+        return more, more and seen.ahead is not None
+
+    def _set_some_right(self, seen: clock.Look) -> bool:
+        """One transaction of it."""
+        realm = self._database.realm
+        with self.turn() as link:
+            if seen.ahead is not None:
+                more = clock.put_back(link, realm, self.batch)
+            else:
+                more = clock.move_claimed(link, realm) or clock.move_waiting(link, realm, self.batch)
+            reach("clock.before_commit", link.connection)
+        return more
+
+    def _stumble(self, error: psycopg.Error) -> bool:
+        """Try it again, but not for ever: whatever it is that fails, all else is to go on."""
+        self._stumbles += 1
+        final = self._stumbles >= _STRIKES
+        emit(TimesNotSet(error, final))
+        if final:
+            self._stumbles = 0
+            with self.turn() as link:
+                clock.give_up(link, self._database.realm)
+        return not final
 
     def bury(self, limit: int) -> None:
         """Take out the rows of workers that are gone."""
@@ -137,10 +184,11 @@ class Chores:
             raise known from error
 
     def _do(self, chore: Chore, **params: Any) -> int:
-        asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside(), **params}
+        asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside(),
+                 "until": self._seen.now + clock.STEP, **params}  # fmt: skip
         try:
             done = self.transact(lambda link: due.do(link, chore, asked), silent=chore is WATCH_ON)
-        except _PARTLY as error:
+        except PARTLY as error:
             emit(ChoreFailed(chore.word, error))
             done = self._one_by_one(chore, asked)
         if done:
@@ -163,7 +211,7 @@ class Chores:
             return self.transact(
                 lambda link: due.do_one(link, chore, asked, saga_id, lane), _PATIENCE_WITH_ONE, silent=chore is WATCH_ON
             )
-        except _PARTLY as error:
+        except PARTLY as error:
             self._leave_alone(chore, saga_id, lane, error)
             return 0
 
@@ -179,7 +227,7 @@ class Chores:
         try:
             with self.turn(_PATIENCE_WITH_ONE) as link:
                 due.put_off(link, saga_id, lane, problem)
-        except _PARTLY as failed:
+        except PARTLY as failed:
             emit(LaneNotPutOff(saga_id, lane, failed))
 
     def _set_aside(self) -> list[UUID]:

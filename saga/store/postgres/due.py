@@ -17,7 +17,7 @@ from saga.core.rows import Dispatch
 from saga.store.port import Task
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
-from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY
+from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY
 
 NOW = "(SELECT clock_timestamp())"
 """As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""
@@ -52,20 +52,6 @@ def enrol(link: Link, realm: str) -> bool:
     return bool(rows)
 
 
-def note_look(link: Link, realm: str) -> bool:
-    """Write down, every ten seconds, that the relay of a realm looks; whether it was time to."""
-    rows = link.run(
-        """
-        UPDATE {s}.relay SET looked_at = clock_timestamp()
-        WHERE realm = %(realm)s
-          AND (looked_at BETWEEN clock_timestamp() - interval '10 s' AND clock_timestamp()) IS NOT TRUE
-        RETURNING realm
-        """,
-        {"realm": realm},
-    )
-    return bool(rows)
-
-
 # --- what it does to lanes --------------------------------------------------------------------------------------------
 
 
@@ -84,11 +70,16 @@ class Chore:
     act: str
 
 
-_SENT_AGAIN = """
-    UPDATE {s}.work AS w SET sent = clock_timestamp(), dispatches = least(w.dispatches, 1000000) + 1
+_SENT_AGAIN = f"""
+    UPDATE {{s}}.work AS w SET sent = clock_timestamp(), dispatches = least(w.dispatches, 1000000) + 1,
+        due_at = w.due_at - CASE WHEN w.due_at < '{AT_ONCE_BEFORE}' THEN interval '0' ELSE {A_CENTURY} END
     FROM picked WHERE w.saga_id = picked.saga_id AND w.lane = picked.lane AND w.worker IS NULL
     RETURNING w.saga_id, w.lane, w.queue, w.priority
 """
+"""What is sent is due at once from then on, whatever the clock does before it is claimed."""
+
+_UNTIL = "to_timestamp(%(until)s)"
+"""Where a time that has come has to be: the clock may step forth within a look, and what has not come is not to end."""
 
 SEND_DUE = Chore(
     "be sent",
@@ -96,7 +87,8 @@ SEND_DUE = Chore(
     f"""
     SELECT w.saga_id, w.lane
     FROM unnest(%(realms)s::text[]) AS scope (realm),
-         (VALUES ('-infinity'::timestamptz, '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {NOW})) AS span (low, high),
+         (VALUES ('-infinity'::timestamptz, '{AT_ONCE_BEFORE}'::timestamptz),
+                 ('{AT_ONCE_BEFORE}', least({NOW}, {_UNTIL}))) AS span (low, high),
          LATERAL (
             SELECT saga_id, lane FROM {{s}}.work
             WHERE realm = scope.realm AND worker IS NULL AND sent IS NULL AND due_at >= span.low AND due_at <= span.high
@@ -158,16 +150,21 @@ was sent in the future, by a clock that has stepped back since, is old.
 
 _DEADLINE = """
     least(e.at, '9999-12-31') + make_interval(secs => CASE WHEN jsonb_typeof(e.data -> 'timeout') = 'number'
-        THEN least(greatest((e.data -> 'timeout')::numeric, 0), 1e9)::float8 ELSE 300 END)
+        THEN least(greatest((e.data -> 'timeout')::numeric, 0), 1e9)::float8 ELSE 300 END
+        - CASE WHEN e.at = w.shifted THEN least(greatest(w.shifted_by, 0), 1e9) ELSE 0 END)
 """
-"""When an attempt is over. A damaged timeout may be any JSON, and must not make the statement fail for all."""
+"""When an attempt is over: sooner, where the clock has stepped back since it started.
 
-_LAST = f"""
-    SELECT e.step, e.attempt, e.kind, {_DEADLINE} AS deadline
+A damaged timeout may be any JSON, and must not make the statement fail for all.
+"""
+
+LAST = f"""
+    SELECT e.step, e.attempt, e.kind, e.at, {_DEADLINE} AS deadline
     FROM {{s}}.log AS e
     WHERE e.saga_id = w.saga_id AND e.lane = w.lane AND e.kind IN ('step_started', 'compensation_started')
     ORDER BY e.seq DESC LIMIT 1
 """
+"""The open attempt of a lane ``w``."""
 
 
 def _give_back(kind: str, which: str) -> str:
@@ -176,7 +173,7 @@ def _give_back(kind: str, which: str) -> str:
         , gone AS (
             SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
                    (SELECT max(seq) FROM {{s}}.log WHERE saga_id = w.saga_id) + 1 AS seq
-            FROM picked JOIN {{s}}.work AS w USING (saga_id, lane), LATERAL ({_LAST}) AS open
+            FROM picked JOIN {{s}}.work AS w USING (saga_id, lane), LATERAL ({LAST}) AS open
             WHERE w.worker IS NOT NULL AND {which}
         ), won AS (
             INSERT INTO {{s}}.log ({ENTRY})
@@ -203,7 +200,9 @@ _TO_LOOK_AT = f"""
     ) AS w
 """
 
-TIME_OUT = Chore("be ended", _TO_LOOK_AT, _give_back("attempt_timed_out", "open.deadline <= clock_timestamp()"))
+TIME_OUT = Chore(
+    "be ended", _TO_LOOK_AT, _give_back("attempt_timed_out", f"open.deadline <= least(clock_timestamp(), {_UNTIL})")
+)
 """Attempts past their deadline."""
 
 LOSE = Chore(
@@ -224,7 +223,7 @@ WATCH_ON = Chore(
     f"""
     UPDATE {{s}}.work AS w
     SET due_at = greatest(clock_timestamp() + interval '1 s', least(
-        (SELECT open.deadline FROM ({_LAST}) AS open),
+        (SELECT open.deadline FROM ({LAST}) AS open),
         clock_timestamp() + make_interval(secs => least(greatest(w.watch, 0), 1e9))))
     FROM picked WHERE w.saga_id = picked.saga_id AND w.lane = picked.lane AND w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
     RETURNING w.saga_id, w.lane, w.queue, w.priority

@@ -167,6 +167,10 @@ work = Table(
     Column("realm", Text, nullable=False, server_default=""),
     # Whoever noted the problem does not have the saga's definition.
     Column("unknown", Boolean, nullable=False, server_default=text("false")),
+    # By how many seconds a time was moved back when the clock was; and which: of a claimed lane, when its attempt started;
+    # of another, when it is due now. Where either is something else since, that says nothing any more.
+    _moment("shifted", nullable=True),
+    Column("shifted_by", Double),
     CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
     CheckConstraint("attempt > 0", name="work_attempt_positive"),
     CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),
@@ -186,6 +190,7 @@ work = Table(
         postgresql_where=text("worker IS NULL AND sent IS NOT NULL"),
     ),
     Index("work_unknown", "fingerprint", postgresql_where=text("unknown AND problem IS NOT NULL")),
+    Index("work_shifted", "realm", "shifted_by", postgresql_where=text("shifted_by IS NOT NULL")),
     # Small and busy. Each update changes an indexed column, so none is in place; with room for it on the same page it is
     # cheaper all the same. A vacuum comes long before a fifth of a backlog is dead, and does not dawdle.
     listeners=_storage(
@@ -208,7 +213,18 @@ identity = Table(
 )
 
 # A row for each realm; whoever has it locked is its relay.
-relay = Table("relay", metadata, Column("realm", Text, primary_key=True), _moment("looked_at", nullable=True))
+relay = Table(
+    "relay",
+    metadata,
+    Column("realm", Text, primary_key=True),
+    _moment("looked_at", nullable=True),
+    # Seconds by which the clock stepped back, while times are moved by it, and the worker and the time it has come to.
+    Column("behind", Double),
+    Column("past_worker", Integer),
+    _moment("past_due", nullable=True),
+    # Times moved by no more than so many seconds are being put back.
+    Column("ahead", Double),
+)
 
 probe = Table(
     "probe",

@@ -20,14 +20,15 @@ from saga.store.postgres.database import Link, Row
 _PLACES = """AS r (
     saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
     wait float8, owned boolean, watch float8, sent boolean, token uuid"""
-AT_ONCE = "clock_timestamp() - interval '876000 h'"
+A_CENTURY = "interval '876000 h'"
+AT_ONCE = f"clock_timestamp() - {A_CENTURY}"
 AT_ONCE_BEFORE = "1980-01-01 UTC"
 """What is due at once is due a century ago: still in order, and whatever the clock does next, by whoever's clock."""
 _WAIT = "make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE r.wait END)"
 _DUE = f"""CASE WHEN r.due IS NOT NULL THEN r.due WHEN NOT r.owned AND coalesce(r.wait, 0) = 0 THEN {AT_ONCE}
                 ELSE clock_timestamp() + {_WAIT} END"""
 DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
-    + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN interval '876000 h' ELSE interval '0' END"""
+    + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN {A_CENTURY} ELSE interval '0' END"""
 """When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
 _SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
 _WORKER = "CASE WHEN r.owned THEN %(worker)s::integer END"

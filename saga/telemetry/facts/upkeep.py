@@ -55,6 +55,29 @@ class WorkersLost(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStepped(Fact):
+    """The relay has noticed that the database's clock has stepped, and is about to set times right.
+
+    Attributes:
+        back: by how many seconds it stepped back; ``None``: forth again, or no relay has looked for long.
+    """
+
+    back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimesNotSet(Fact):
+    """The relay could not set times right after a step of the database's clock.
+
+    Attributes:
+        final: it does not try again; they come as late as the clock stepped back.
+    """
+
+    error: Exception
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UpkeepCutOff(Fact):
     """The upkeep of a worker process cannot reach the database; it looks again."""
 
