@@ -100,11 +100,6 @@ class Outline:
         """Changes with names, order, task names, compensations, pivot and transactional; never with policies."""
         return digest(self.to_json())
 
-    @cached_property
-    def has_pivot(self) -> bool:
-        """Whether one of its steps is the point of no return."""
-        return any(step.pivot for step in self.steps.values())
-
     def to_json(self) -> dict[str, Any]:
         """The document to store."""
         return {"saga": self.name, "steps": self.doc}

@@ -28,11 +28,6 @@ def check(saga: str, outline: Outline, state: State, request: Request) -> None:
         raise NotAllowed(f"saga {saga} is {state.status}: {problem}")
 
 
-def pivot_in_doubt(outline: Outline, state: State) -> bool:
-    """Whether the saga is stuck because nobody knows if its pivot happened."""
-    return any(outline.steps[step].pivot and not undo for step, undo in state.stuck_on)
-
-
 def is_asked(state: State) -> bool:
     """Whether a person is to say of a step that it did not happen, or that the saga is to go back."""
     return not state.past_pivot and any(not undo for _, undo in state.stuck_on)

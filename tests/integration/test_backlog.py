@@ -116,27 +116,6 @@ def test_what_a_step_of_the_clock_made_wrong_is_set_right_in_slices(bench: Bench
     assert {statement: count for statement, count in read.items() if count > 20 * BATCH} == {}
 
 
-def test_the_realms_are_told_without_reading_all_their_work(bench: Bench) -> None:
-    fill(bench, "sent and unclaimed")
-    with reading() as seen, bench.orchestrator.database.link() as link:
-        [realm] = due.read_realms(link)
-    assert (realm.name, realm.claimed, realm.unseen) == ("integration", False, None)
-    assert realm.waited is not None
-    assert 3590 < realm.waited < 3700
-    assert max(seen.values()) < 100
-
-
-def test_a_realm_tells_when_its_relay_looked(bench: Bench) -> None:
-    one, _ = relay(bench)
-    bench.claimed(bench.start())
-    one.tick()
-    with bench.orchestrator.database.link() as link:
-        [realm] = due.read_realms(link)
-    assert (realm.waited, realm.claimed) == (None, True)
-    assert realm.unseen is not None
-    assert realm.unseen < 10
-
-
 def test_more_queues_than_a_look_goes_through_all_get_their_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saga.relay._LOTS", 3)
     one, sent = relay(bench)

@@ -208,7 +208,6 @@ def test_only_the_steps_after_the_pivot_are_after_it():
         "confirm": False,
         "notify": True,
     }
-    assert saga.outline.has_pivot
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from saga.core.rows import Dispatch
 from saga.store.port import Task
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
-from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, ENTRY
+from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, ENTRY
 
 NOW = "(SELECT clock_timestamp())"
 """As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""
@@ -316,59 +316,3 @@ def server_age(link: Link) -> float:
     """Seconds since the database server started; a clock that has stepped back to before that leaves it old."""
     rows = link.run("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8", {})
     return float(rows[0][0]) if rows[0][0] >= 0 else math.inf
-
-
-# --- how it stands ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Realm:
-    """How the work of one realm stands. Times are seconds, by the database's clock.
-
-    Attributes:
-        name: empty: anybody's.
-        waited: how long the lane has waited that was due, or sent, first and is still unclaimed; ``None`` if none is.
-        claimed: some of its lanes are claimed.
-        unseen: since its relay last noted a look, which it does every ten seconds; ``None`` if it never did.
-    """
-
-    name: str
-    waited: float | None
-    claimed: bool
-    unseen: float | None
-
-
-def read_realms(link: Link) -> list[Realm]:
-    """The realms that have work, each with how long it waits, and for how long no relay of it was seen."""
-    free, claimed = "worker IS NULL", "worker IS NOT NULL"
-    names: set[str] = set()
-    for where in (f"{free} AND sent IS NULL", f"{free} AND sent IS NOT NULL", claimed):
-        first = f"(SELECT realm FROM {{s}}.work WHERE {where} {{after}} ORDER BY realm LIMIT 1)"
-        statement = (
-            f"WITH RECURSIVE one (realm) AS ({first.replace('{after}', '')} UNION ALL "
-            f"SELECT next.realm FROM one, LATERAL {first.replace('{after}', 'AND realm > one.realm')} AS next) SELECT realm FROM one"
-        )
-        names |= {row[0] for row in link.run(statement, {})}
-    return [_read_realm(link, name) for name in sorted(names)]
-
-
-def _read_realm(link: Link, name: str) -> Realm:
-    unsent = f"SELECT {DUE_SINCE} AS since FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NULL AND sent IS NULL"
-    (row,) = link.run(
-        f"""
-        WITH RECURSIVE {LOTS}, waiting AS (
-            ({unsent} ORDER BY due_at LIMIT 1)
-            UNION ALL
-            ({unsent} AND due_at >= '{AT_ONCE_BEFORE}' ORDER BY due_at LIMIT 1)
-            UNION ALL
-            SELECT since FROM page, LATERAL (
-                SELECT sent AS since FROM {{s}}.work WHERE {IN_LOT} AND worker IS NULL AND sent IS NOT NULL
-                ORDER BY sent LIMIT 1) AS w
-        )
-        SELECT (SELECT extract(epoch FROM max(clock_timestamp() - since))::float8 FROM waiting WHERE since <= {NOW}),
-               EXISTS (SELECT FROM {{s}}.work WHERE realm = %(realm)s AND worker IS NOT NULL),
-               (SELECT extract(epoch FROM clock_timestamp() - looked_at)::float8 FROM {{s}}.relay WHERE realm = %(realm)s)
-        """,
-        {"realm": name, "after": "", "lots": 1000},
-    )
-    return Realm(name, *row)
