@@ -1,7 +1,7 @@
 """Barriers: a row for each action and undo, in the database that has their effect, so that the effect comes once.
 
 The sub-transaction barrier of DTM (https://en.dtm.pub/practice/barrier.html): the row is written in one transaction
-with the effect, so the database itself knows what has been done there, whatever became of the worker.
+with the effect, so the database itself knows what has been done there, even if the worker died.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ table = Table(
     Column("reason", String(6), nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.current_timestamp()),
 )
-"""What was done here. ``key`` is the idempotency key of an action or an undo, ``reason`` which of the two wrote the row."""
+"""What was done here. ``key`` is the idempotency key of an action or an undo; ``reason`` says which of the two wrote the row."""
 
 _ON_CONFLICT: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
@@ -45,7 +45,7 @@ _passed: ContextVar[tuple[Current | None, frozenset[tuple[str, str]]]] = Context
 
 @contextmanager
 def barrier(connection: Connection | Session, name: str = "") -> Iterator[bool]:
-    """Have the effect of a step in another database once, however often the step is called, and not after its undo.
+    """Let a step have its effect in another database once, even if it is called again, and not after its undo.
 
     Both the action and its compensation use it, on the same database::
 
@@ -55,12 +55,12 @@ def barrier(connection: Connection | Session, name: str = "") -> Iterator[bool]:
                 if first:
                     connection.execute(...)
 
-    It is true when the effect is to be had now, and false when the block is to be skipped: in a duplicate call, and in
-    an undo whose action has had no effect here. Nothing that a skipped block does on the connection is kept, even if it
-    does not ask.
+    It is true when the block should have its effect now. It is false when the block should be skipped: in a duplicate
+    call, and in an undo whose action has had no effect here. If a block does not look at it and writes all the same, what
+    it writes on the connection is rolled back.
 
-    The block is part of the connection's transaction, and the caller commits that. Where none has begun, the barrier
-    begins one and commits it at the end of the block.
+    The block is part of the connection's transaction, and the caller commits that. If no transaction has begun, the
+    barrier begins one and commits it at the end of the block.
 
     Args:
         connection: a SQLAlchemy ``Connection`` or ``Session`` of the database that has the effect. ``saga db barrier``
@@ -68,7 +68,7 @@ def barrier(connection: Connection | Session, name: str = "") -> Iterator[bool]:
         name: tells apart several blocks of one step in one database; the action and its undo use the same.
 
     Raises:
-        AbandonedStep: this is an action, and its undo has been here before it: it came too late, and nobody waits for it.
+        AbandonedStep: this is an action that comes after its undo; the saga no longer waits for it.
         BarrierError: there is no saga, no table or no transaction here.
     """
     if not isinstance(connection, (Connection, Session)):
@@ -87,7 +87,7 @@ def barrier(connection: Connection | Session, name: str = "") -> Iterator[bool]:
 
 
 def create_table(engine: Engine) -> bool:
-    """Make the table ``saga_barrier``; false where it is there already."""
+    """Make the table ``saga_barrier``; false if it is there already."""
     if sqlalchemy.inspect(engine).has_table(table.name):
         return False
     metadata.create_all(engine)
@@ -126,7 +126,7 @@ def _is_first(connection: Connection | Session, attempt: Current, name: str) -> 
 
 
 def _write(connection: Connection | Session, key: str, name: str, reason: str) -> bool:
-    """Write a row; false where it is there already. A row that another transaction is writing is waited for."""
+    """Write a row; false if it is there already. This waits for another transaction that is writing the same row."""
     values = {"key": key, "name": name, "reason": reason}
     insert = _ON_CONFLICT.get(_bind(connection).dialect.name)
     try:
@@ -143,7 +143,7 @@ def _write(connection: Connection | Session, key: str, name: str, reason: str) -
 
 
 def _write_in_savepoint(connection: Connection | Session, values: dict[str, str]) -> bool:
-    """The same in a database whose INSERT knows no ON CONFLICT."""
+    """The same in a database whose INSERT has no ON CONFLICT."""
     try:
         with connection.begin_nested():
             connection.execute(table.insert().values(values))
@@ -172,7 +172,7 @@ def _lacks_table(error: DBAPIError) -> bool:
 
 @contextmanager
 def _transaction(connection: Connection | Session) -> Iterator[None]:
-    """One for the block, or a part of the caller's that is rolled back by itself if the block fails."""
+    """A transaction for the block, or a savepoint in the caller's, which is rolled back if the block fails."""
     own = not connection.in_transaction()
     with connection.begin() if own else nullcontext():
         driver = _connection(connection).connection.driver_connection
@@ -220,13 +220,13 @@ def _connection(connection: Connection | Session) -> Connection:
 
 
 def _warn_of_second(connection: Connection | Session, attempt: Current, name: str) -> None:
-    """Tell of a second block under one name in one attempt: it looks like a duplicate, and may be another effect."""
+    """Warn of a second block under one name in one attempt: it looks like a duplicate, but may be another effect."""
     if (_where(connection), name) in _passed_by(attempt):
         emit(BarrierPassedTwice(attempt.saga, attempt.saga_id, attempt.step, _where(connection)))
 
 
 def _passed_by(attempt: Current) -> frozenset[tuple[str, str]]:
-    """The databases and names of the blocks that this very attempt has come to the end of."""
+    """The databases and names of the blocks that this attempt has finished."""
     of, passed = _passed.get()
     return passed if of is attempt else frozenset()
 

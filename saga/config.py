@@ -28,25 +28,25 @@ class Settings(BaseModel):
     database_url: str | None = Field(default=None, repr=False)
     """Where the log is: any libpq-style URL of a Postgres 14 or newer."""
     direct_url: str | None = Field(default=None, repr=False)
-    """A URL around a transaction pooler, for the one connection that holds a session lock."""
+    """A URL that goes around a transaction pooler, for the one connection that holds a session lock."""
     schema_name: str = Field(default="saga", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """The Postgres schema of the tables."""
     realm: str | None = Field(default=None, max_length=200)
-    """Whose the work is: only apps of the same realm run it; the Celery app's main name when unset. Empty: anybody's."""
+    """Which apps run the work: only those of the same realm. The Celery app's main name when unset. Empty: any app."""
     queue: str | None = None
-    """The queue of steps that name none and have no route; Celery's default queue when unset."""
+    """The queue of steps that have neither ``queue=`` nor a route; Celery's default queue when unset."""
     inline_wait: float = Field(default=1.0, ge=0)
     """The longest retry wait that a worker sleeps through instead of giving the saga back."""
     inline_budget: float = Field(default=10.0, ge=0)
     """How long one message may keep a worker busy with successive steps."""
     batch_below: float | None = Field(default=None, ge=0)
-    """Sagas whose attempts take less share claims and commits, 0: none do; unset: by what recording takes, 0.003 to 0.01."""
+    """Sagas whose attempts take less share claims and commits. 0: none do. Unset: 0.003 to 0.01, by what recording takes."""
     max_payload: int = Field(default=1024 * 1024, gt=0)
     """The largest input, result or tags, as JSON."""
     redact: ImportString[Callable[[str], str]] | None = None
-    """A function, or ``module:function``: what the text and the traceback of an error go through before they are logged."""
+    """A function, or ``module:function``, through which the text and the traceback of an error go before they are logged."""
     relay: bool = True
-    """Whether workers run the relay; turn it off only where ``saga relay`` runs."""
+    """Whether workers run the relay; turn it off only if ``saga relay`` runs."""
     relay_interval: float = Field(default=0.5, gt=0)
     """Time between two looks of the relay."""
     relay_batch: int = Field(default=500, gt=0)
@@ -60,13 +60,13 @@ class Settings(BaseModel):
     kill_grace: float = Field(default=10.0, gt=0)
     """How long after its deadline a step may hold a prefork process before the process ends itself."""
     pool_size: int = Field(default=5, gt=0)
-    """Database connections that a process keeps open; while it is busy it may open as many again, and no more."""
+    """Database connections that a process keeps open. While it is busy, it may open as many again, and no more."""
     prepared_statements: bool = True
     """Turn off behind a transaction pooler."""
 
     @classmethod
     def load(cls, conf: Mapping[str, Any], **given: Any) -> Settings:
-        """Read the settings from what is given in code, the environment, a Celery configuration and what ``fall_back``
+        """Read the settings: from what is given in code, the environment, a Celery configuration and what ``fall_back``
         named, in that order.
 
         Raises:
@@ -91,7 +91,7 @@ _fallbacks: list[LookUp] = []
 
 
 def fall_back(look_up: LookUp) -> None:
-    """Ask this for a setting, by its name without ``saga_``, that nothing else says."""
+    """Ask this function for settings that are set nowhere else, by their names without ``saga_``."""
     if look_up not in _fallbacks:
         _fallbacks.append(look_up)
 
@@ -124,7 +124,7 @@ def postgres_url(url: str | None) -> URL:
 
 
 _OF_DEV = Path(".saga/env")
-"""Where `saga dev` writes how its servers are found."""
+"""Where `saga dev` writes the addresses of its servers."""
 
 
 def _remedy() -> str:

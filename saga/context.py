@@ -10,12 +10,12 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The attempt that the calling task is.
+    """The attempt in which the calling task runs.
 
     Attributes:
         saga: the saga's name.
         attempt: its number, from 1; it goes on over an operator's ``retry``.
-        idempotency_key: the same on every attempt of this action, or of this undo; give it to whatever has the effect.
+        idempotency_key: the same on every attempt of this action, or of this undo; give it to the system that has the effect.
         action_key: the action's key, which its undo knows too.
         compensating: it is an undo.
         connection: the SQLAlchemy connection of a transactional step.
@@ -35,7 +35,7 @@ _current: ContextVar[Current | None] = ContextVar("saga.current", default=None)
 
 
 def current() -> Current | None:
-    """The attempt that the calling task is; ``None`` outside a saga."""
+    """The attempt in which the calling task runs; ``None`` outside a saga."""
     return _current.get()
 
 

@@ -1,4 +1,4 @@
-"""Everything pgsaga raises, the one exception a step raises on purpose, and what is kept of a failure once it is text."""
+"""What pgsaga raises, the exception that a step raises on purpose, and what the log keeps of a failure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Failed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A failure as the log has it, for programs to go by.
+    """A failure as the log has it, for programs to use.
 
     Attributes:
         type: the exception's class, such as ``"Abort"`` or ``"ValueError"``; ``None`` in logs that do not have it.
         text: what the exception said.
         code: what ``Abort`` was given, as JSON; likewise ``details``.
         step: the step that failed.
-        undo: it is the undo of that step that failed.
+        undo: not the step's action failed, but its undo.
     """
 
     type: str | None
@@ -42,7 +42,7 @@ class Cause:
 
     @classmethod
     def of(cls, step: str, undo: bool, track: Failed) -> Cause:
-        """The cause that a step which has failed is."""
+        """The cause that a failed step gives."""
         text = track.error or ""
         if track.error_type is not None and text.startswith(track.error_type):
             rest = text.removeprefix(track.error_type)
@@ -80,7 +80,7 @@ class DefinitionWarning(UserWarning):
 
 
 class CarelessStep(DefinitionWarning):
-    """A step that cannot tell a repeated attempt from the first, or an undo that cannot tell what there is to undo."""
+    """A step cannot tell a repeated attempt from the first, or an undo cannot tell what there is to undo."""
 
 
 class DoubtfulType(DefinitionWarning):
@@ -112,10 +112,10 @@ class NotAllowed(SagaError):
 
 
 class DatabaseNotReady(SagaError):
-    """The saga log cannot be used: it is not reachable, not upgraded, not configured, or not open to this role.
+    """The saga log cannot be used: it is not reachable, not upgraded, not configured, or this role lacks a right.
 
     Attributes:
-        refused: nothing of what was asked was done. Otherwise it may have been done, and the answer been lost.
+        refused: nothing was done. Otherwise it may have been done, and the answer was lost.
     """
 
     refused = False
@@ -131,7 +131,7 @@ class SagaCompensated(SagaError):
     Attributes:
         saga_id: the saga's id.
         reason: why it was rolled back, in the words of the step or the operator.
-        cause: the failure it was rolled back for; ``None`` where no step failed, but an operator or its deadline asked.
+        cause: the failure it was rolled back for; ``None`` if no step failed: an operator or its deadline asked for it.
     """
 
     def __init__(self, saga_id: object, reason: str | None, cause: Cause | None = None) -> None:
@@ -150,7 +150,7 @@ class SagaStuck(SagaError):
     Attributes:
         saga_id: the saga's id.
         reason: what it is stuck on.
-        cause: the failure it is stuck on, the first where there are several.
+        cause: the failure it is stuck on; the first if there are several.
     """
 
     def __init__(self, saga_id: object, reason: str | None, cause: Cause | None = None) -> None:
@@ -195,7 +195,7 @@ class SagaAbandoned(SagaError):
 
 
 class AbandonedStep(SagaError):
-    """An action came to a ``barrier`` after its own undo: it was given up long ago, and has no effect there."""
+    """An action came to a ``barrier`` after its own undo: the saga has given it up, and it has no effect there."""
 
 
 class BarrierError(SagaError):
@@ -220,9 +220,9 @@ class Abort(Exception):
     The saga rolls back without undoing this step. Do not raise it after a side effect.
 
     Args:
-        code: what programs are to go by, such as the code of the provider that refused. It is kept as JSON in the log,
-            and comes back in the ``cause`` of ``SagaCompensated``; so do the details.
-        details: more about it; what has no JSON form, or is longer than 10,000 bytes of JSON, is kept as text, cut short.
+        code: a value for programs, such as the code of the provider that refused. The log keeps it as JSON, and it is in
+            the ``cause`` of ``SagaCompensated``; the details are, too.
+        details: more about it. If it has no JSON form, or more than 10,000 bytes of JSON, it is kept as text, cut short.
     """
 
     code: Any = None
@@ -242,18 +242,18 @@ def first_line(error: BaseException) -> str:
 
 
 def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The name that may have been meant, if one is like it; any is at a likeness of 0, only the same one at 1."""
+    """The name that may have been meant, if one is similar. At a likeness of 0 every name is similar, at 1 only the same one."""
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """A hint at the name that may have been meant, to end a sentence with; empty if none is like it."""
+    """A hint at the name that may have been meant, for the end of a sentence; empty if no name is similar."""
     close = closest(word, known, likeness)
     return f"; did you mean {close!r}?" if close else ""
 
 
 def cut(text: str, limit: int) -> str:
-    """A text whose end is left out where it is longer than that."""
+    """A text, cut if it is longer than that."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -263,7 +263,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def brief(value: object, limit: int = 100) -> str:
-    """How a value looks, for an error that names it: one line, cut where it is long, whatever its ``__repr__`` does."""
+    """How a value looks, for the text of an error: one line, cut if it is long, even if its ``__repr__`` fails."""
     try:
         text = " ".join(repr(value).split())
     except Exception as error:

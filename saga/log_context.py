@@ -1,4 +1,4 @@
-"""Log context: which saga, step and attempt a line of the log belongs to."""
+"""Log context: to which saga, step and attempt a log line belongs."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 
 def downgrade(database: Database, revision: str) -> None:
-    """Take the tables back to a revision; ``base`` drops them with all they hold."""
+    """Take the tables back to a revision; ``base`` drops them with everything in them."""
     with clear_errors(database):
         command.downgrade(_config(database, database.schema), revision)
 

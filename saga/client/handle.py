@@ -1,4 +1,4 @@
-"""Handle: one saga, to read, to wait for, and for an operator to act on."""
+"""Handle: one saga: to read, to wait for, and to act on as an operator."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Handle:
         return self._entries(None)
 
     def replay(self, until: int | None = None) -> State:
-        """What its log amounts to, up to entry ``until`` if that is given. Results in it are JSON; see ``result()``.
+        """The state that its log gives, up to entry ``until`` if that is given. Results in it are JSON; see ``result()``.
 
         Raises:
             InputError: ``until`` is not the number of an entry.
@@ -128,7 +128,7 @@ class Handle:
             timeout: seconds.
 
         Raises:
-            SagaNotFound: it is not in the log, for seconds.
+            SagaNotFound: it has not been in the log for seconds.
             TimeoutError: it was neither in time.
         """
         return Status(self._end(timeout, wants_log=False).status)
@@ -141,7 +141,7 @@ class Handle:
             SagaCompensated: it was rolled back.
             SagaStuck: it waits for an operator; it is not finished.
             SagaAbandoned: an operator ended it without undoing more.
-            SagaNotFound: it is not in the log, for seconds.
+            SagaNotFound: it has not been in the log for seconds.
             TimeoutError: it was not finished in ``timeout`` seconds.
         """
         end = self._end(timeout, wants_log=True)
@@ -174,12 +174,12 @@ class Handle:
     # --- acting -------------------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str | None = None, *, by: str | None = None, timeout: float = _CANCEL_PATIENCE) -> bool:
-        """Ask for a rollback; whether it will be rolled back.
+        """Ask for a rollback; true if the saga will be rolled back.
 
-        Where the pivot is under way, its outcome decides: this waits for it, up to ``timeout`` seconds.
+        While the pivot is under way, its outcome decides: this waits for it, up to ``timeout`` seconds.
 
         Raises:
-            NotAllowed: it is neither running nor paused, and no step of it is in doubt or to be decided.
+            NotAllowed: it is neither running nor paused, and no step of it waits for a person's decision.
             TimeoutError: the pivot's outcome is still open; the request stands.
         """
         state = self._request(CancelRequested(by, reason))
@@ -230,8 +230,8 @@ class Handle:
 
         Args:
             result: what the action would have returned; later steps get it.
-            undo: undo the action if the saga is rolled back later, with ``result`` as what it had returned. Where the
-                undo itself is stuck this changes nothing: it is declared done.
+            undo: if the saga is rolled back later, undo the action, with ``result`` as its result. If the undo itself is stuck,
+                this changes nothing: the undo is declared done.
 
         Raises:
             NotAllowed: the step is not stuck, or has no undo that could be made later.

@@ -1,4 +1,4 @@
-"""Orchestrator: the front door: a Celery app, the sagas it knows, and the log they are kept in."""
+"""Orchestrator: the front door: a Celery app, its sagas and their log."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Orchestrator:
         """Bind to a Celery app, which can have one orchestrator.
 
         Raises:
-            DefinitionError: it is none, it has another one already, or this one has another app.
+            DefinitionError: it is not a Celery app, it has another orchestrator, or this orchestrator has another app.
         """
         if not isinstance(app, Celery):
             raise DefinitionError(f"Orchestrator({brief(app)}) expected a Celery app, such as Celery('shop')")
@@ -112,8 +112,8 @@ class Orchestrator:
 
         Args:
             packages: names of packages, or a function that returns them; Django's installed apps if not said.
-            related_name: the module's name in its package; a package without one is passed over.
-            force: at once.
+            related_name: the module's name in its package; packages without such a module are passed over.
+            force: do it at once.
         """
         self._discovery.discover(packages, related_name, now=force)
 
@@ -203,20 +203,20 @@ class Orchestrator:
         priority: int | None = None,
         connection: CallerConnection | None = None,
     ) -> Handle:
-        """Start a saga; once this returns (or the caller's transaction commits) it runs to an end, whatever dies.
+        """Start a saga; once this returns (or the caller's transaction commits), it runs to an end, even if processes die.
 
         Args:
             saga: a registered definition, or its name.
             input: what its type says, or a mapping of field names to values.
-            key: an idempotency key: a second start of this saga under it returns the first one's handle. Its input must
-                be the same as it was given, before defaults: of a pydantic model, the fields that were set; of a
-                dataclass, which does not remember what was set, all of them.
+            key: an idempotency key: a second start of this saga under it returns the first one's handle. Its input must be the
+                same. Inputs are compared as they were given, before defaults: the fields that were set of a pydantic
+                model; all fields of a dataclass, which does not remember what was set.
             tags: a mapping or a list, to find it by.
             delay: seconds or a ``timedelta`` before the first step.
             deadline: seconds or a ``timedelta`` after which it is rolled back if it is not past its pivot.
             priority: the message priority of the steps that name none.
             connection: a SQLAlchemy ``Session`` or ``Connection``, a psycopg connection, or Django's: the start becomes
-                part of its transaction. One in autocommit is refused, outside a transaction.
+                part of its transaction. A connection in autocommit, outside a transaction, is refused.
 
         Raises:
             UnknownSaga: no definition of that name is registered, even after the app's modules were imported.
@@ -246,7 +246,7 @@ class Orchestrator:
             keys: as many idempotency keys as there are inputs. A key that is given twice starts one saga.
 
         Raises:
-            what ``start`` raises, before any is started where an input is at fault.
+            what ``start`` raises. If an input is at fault, none is started.
         """
         given = list(inputs)
         if keys is not None and len(keys) != len(given):
@@ -270,7 +270,7 @@ class Orchestrator:
         return order(definition, input, key, tags, delay, deadline, priority, self.settings.max_payload)
 
     def _known(self, saga: Saga | str) -> Saga:
-        """A registered definition; the app's modules are imported if it takes that to know it."""
+        """A registered definition. If it is not known, the app's modules are imported first."""
         if not isinstance(saga, (Saga, str)):
             return self._catalog.named(saga)
         with contextlib.suppress(UnknownSaga):
@@ -306,7 +306,7 @@ class Orchestrator:
         after: Handle | UUID | str | None = None,
         parked: bool = False,
     ) -> list[Handle]:
-        """Sagas that match all that is given, newest first.
+        """Sagas that match all of the criteria, newest first.
 
         Args:
             status: one or several of ``running``, ``paused``, ``compensating``, ``completed``, ``compensated``, ``stuck``, ``abandoned``.

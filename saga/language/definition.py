@@ -1,4 +1,4 @@
-"""Saga: how a saga is defined. Definitions are values; they never know the app."""
+"""Saga: how a saga is defined. Definitions are values; they do not know the app."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Saga(Fixed, Generic[Input]):
     To a type checker, ``Saga("order", …, input=Order)`` is a ``Saga[Order]``, whose starts take an ``Order`` or a mapping.
 
     Args:
-        name: its name; the log knows it by that.
+        name: its name, also in the log.
         steps: ``Step`` and ``Parallel``, in order.
         input: the type of its input: a pydantic model, a dataclass or a ``TypedDict``; any mapping if not said.
-        throws_abort: what a task lists in Celery's ``throws=`` means that definitely nothing happened, as if its step had
-            ``abort_on=``, which is heeded first.
+        throws_abort: the exceptions that a task lists in Celery's ``throws=`` mean that definitely nothing happened, as if its
+            step had ``abort_on=``. A step's own ``abort_on=`` comes first.
         on_failure: what follows when a step fails for good before the pivot has succeeded: ``"rollback"``, or ``"ask"``:
             the saga is stuck, and an operator goes forward (``retry``) or back (``cancel``).
 
@@ -41,8 +41,8 @@ class Saga(Fixed, Generic[Input]):
         actions: step name to the job that does it.
         undos: step name to the job that undoes it, for the steps that have one.
         shortest_timeout: of all its jobs, in seconds.
-        asks: the steps whose unknown outcome a person settles. A saga keeps to what held when it was started.
-        warnings: what may not be as it is wanted; each was issued as a Python warning when the saga was built.
+        asks: the steps whose unknown outcome a person settles. A started saga keeps what was defined at its start.
+        warnings: what may be a mistake; each was issued as a Python warning when the saga was built.
     """
 
     name: str

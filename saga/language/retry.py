@@ -30,10 +30,10 @@ from tenacity.wait import WaitBaseT, wait_base
 from saga.errors import DefinitionError, StepTimeout, WorkerLost, brief
 
 LONGEST = timedelta(days=3650)
-"""No wait, timeout or deadline is longer: a time further away may be none that Postgres or Python knows."""
+"""The longest wait, timeout and deadline: Postgres or Python may not know a time further away."""
 
 _MULTIPLIER = "multiplier" if "multiplier" in signature(wait_exponential_jitter).parameters else "initial"
-"""What tenacity calls the first wait: ``initial`` before 9.2, which then warns of that word."""
+"""tenacity's name for the first wait: ``initial`` before 9.2; later versions warn of that name."""
 
 _QUICK = wait_exponential_jitter(**{_MULTIPLIER: 0.2}, max=60, jitter=0.2)
 _SLOW = wait_exponential_jitter(**{_MULTIPLIER: 1}, max=600, jitter=1)
@@ -41,7 +41,7 @@ _SLOW = wait_exponential_jitter(**{_MULTIPLIER: 1}, max=600, jitter=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Retry:
-    """When a failed attempt is made again. It is a value: equal to another of the same strategies.
+    """When a failed attempt is made again. It is a value: equal to another with the same strategies.
 
     Attributes:
         stop: a tenacity ``stop_*`` strategy; compose with ``|`` and ``&``.
@@ -84,7 +84,7 @@ class Retry:
         return cls(stop=stop_never, wait=_SLOW)
 
     def next_wait(self, error: BaseException, attempt: int, elapsed: float) -> float | None:
-        """How long to wait before the next attempt, in seconds (ten years at most), or ``None`` when there is to be none.
+        """How long to wait before the next attempt, in seconds (ten years at most), or ``None`` for no further attempt.
 
         Args:
             error: what ended the attempt.
@@ -103,7 +103,7 @@ class Retry:
 
 
 def _shape(value: Any, within: tuple[int, ...] = ()) -> Any:
-    """What a strategy is made of: tenacity's compare by identity."""
+    """What a strategy is made of, to compare it by; tenacity's own compare by identity."""
     if id(value) in within:
         return None
     within = (*within, id(value))

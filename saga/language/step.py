@@ -1,4 +1,4 @@
-"""Step and Parallel: what a saga is made of. They are values, and know nothing of the saga that they are in."""
+"""Step and Parallel: what a saga is made of. They are values, and do not know the saga that they are in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from saga.language.retry import LONGEST, Retry
 from saga.language.wiring import Value
 
 TaskLike: TypeAlias = Task | Callable[..., Any]
-"""A Celery task. Without the stubs of ``celery-types`` a type checker takes what ``@app.task`` makes for a function."""
+"""A Celery task. Without the stubs of ``celery-types``, a type checker thinks that ``@app.task`` makes a function."""
 
 
 class Unsaid:
@@ -34,25 +34,26 @@ class Step:
 
     Attributes:
         task: the action, an ordinary Celery task whose arguments are bound by name.
-        name: unique in the saga; the function's name by default. Its result is known to later steps under it.
-        compensate: the task that undoes it, or ``None`` for nothing to undo. It must be said before the pivot and must
-            be absent from the pivot on. It must be idempotent and at ease when there is nothing to undo.
+        name: unique in the saga; the function's name by default. Later steps take its result by this name.
+        compensate: the task that undoes it, or ``None`` for nothing to undo. It is required before the pivot and refused from
+            the pivot on. It must be idempotent and do no harm when there is nothing to undo.
         retry: when a failed attempt is made again; three attempts by default, ``Retry.persistent()`` after the pivot.
         compensate_retry: the same for the undo; ``Retry.persistent()`` by default.
         timeout: how long one attempt may take; ten years at most.
         compensate_timeout: the same for the undo; ``timeout`` by default.
-        pivot: the point of no return: before it the saga can roll back, after it succeeded it can only go forward.
-        transactional: the task (and its undo) may take a SQLAlchemy ``connection`` or ``session`` on the log's database
-            and commits with the log: exactly once.
+        pivot: the point of no return: before it the saga can roll back; once it has succeeded, the saga only goes forward.
+        transactional: the task and its undo may take a SQLAlchemy ``connection`` or ``session`` on the log's database. What
+            they write there commits with the log: exactly once.
         queue: the queue to run on; Celery's ``task_routes`` decides by default.
         priority: the message priority, as Celery's broker counts it; the saga's own by default.
         bind: where parameters get their values, if not by their names: ``{"to": "input.email", "kind": Value("sold")}``.
         compensate_bind: the same for the undo.
-        abort_on: exceptions of the action, or a predicate of one, that mean that definitely nothing happened: as if the
-            task had raised ``Abort``. A predicate that fails has not said so. The undo keeps its own ``compensate_retry``.
+        abort_on: exceptions of the action that mean that definitely nothing happened, as if the task had raised ``Abort``; or
+            a function that says this of an exception. If the function fails, it has not said so. The undo keeps its own
+            ``compensate_retry``.
         in_doubt: what follows when nobody knows whether the action had its effect: ``"undo"``, or ``"ask"``: the saga is
-            stuck, for a person to say whether it happened.
-        careless: it is meant that the step does without what makes it safe to repeat or to undo, so nobody is warned.
+            stuck until a person says whether it happened.
+        careless: the step is meant to lack what makes it safe to repeat or to undo, so there is no warning.
     """
 
     task: TaskLike
@@ -121,7 +122,7 @@ def _is_queue(value: Any) -> bool:
 
 
 def is_priority(value: Any) -> bool:
-    """Whether it is a message priority, or none."""
+    """Whether it is a message priority, or ``None``."""
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255)
 
 
@@ -137,7 +138,7 @@ _OPTIONS: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("bind", _is_binding, _BINDING),
     ("compensate_bind", _is_binding, _BINDING),
 )
-"""Options of a step, what makes their values fit, and what is expected."""
+"""Options of a step: how a value is checked, and what is expected."""
 
 
 def check_options(place: str, step: Step) -> None:
@@ -163,7 +164,7 @@ def seconds(place: str, option: str, value: Any) -> float:
     """How long a timeout is.
 
     Raises:
-        DefinitionError: it is none.
+        DefinitionError: it is not a timeout.
     """
     if not isinstance(value, timedelta) or not timedelta(0) < value <= LONGEST:
         raise DefinitionError(

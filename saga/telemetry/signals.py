@@ -1,4 +1,4 @@
-"""Signals: what other code can subscribe to, on Celery's own ``Signal``. They inform, they never decide.
+"""Signals: what other code can subscribe to, on Celery's own ``Signal``. They inform and never decide.
 
 Each is sent once the log says so, by the process that wrote it, with ``sender`` the saga's name and the keywords named here.
 """
