@@ -1,4 +1,4 @@
-"""Crash points: named places, one at every boundary of a statement, where a test makes a process die or stumble.
+"""Crash points: named places, one at every boundary of a statement, where a test makes a process die or fail.
 
 They are off, and cost nothing but an empty call, unless ``SAGA_CRASH_POINTS`` names a folder when the process starts. A
 test arms one point by putting a file there (``arm``); the first process that reaches it takes the file away and does

@@ -1,7 +1,7 @@
-"""Border: messages of other logs and other realms that come to a worker here, and how they are offered on.
+"""Border: messages of other logs and other realms that reach a worker here go back to their queue.
 
-Environments may share a broker, and apps a schema: what is not ours goes back to its queue at once, for whoever it is
-meant for. The same message may come back again and again while its own workers are busy or away, so it waits a little
+Environments may share a broker, and apps a schema. A message that is not ours goes back to its queue at once, for the
+workers that it is meant for. The same message may come back again and again while its own workers are busy or away, so it waits a little
 longer each time, and is dropped in the end: a message is a hint, and its relay sends another.
 """
 
@@ -38,11 +38,11 @@ _LONGEST_TEXT = 200
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a message says of itself; ``None`` where it, being of a version before, says nothing.
+    """What a message says of itself; ``None`` for what it does not say, as messages of a version before.
 
     Attributes:
         log: the id of the log that its lanes are in.
-        realm: whose work it is about; empty: anybody's.
+        realm: whose work it is about; empty: any realm's.
         queue: where it was sent to.
         hops: how often it was offered on.
     """
@@ -54,7 +54,7 @@ class Stamp:
 
     @classmethod
     def of(cls, request: Any) -> Stamp:
-        """That of the message whose request this is; whatever is in it."""
+        """The stamp of the message with this request, even if the message is damaged."""
         hops = request.get(HOPS)
         return cls(
             _text(request.get(LOG)), _text(request.get(REALM)), _text(request.get(QUEUE)),
@@ -75,7 +75,7 @@ class Identity:
         self._not_before = 0.0
 
     def log_id(self) -> UUID | None:
-        """The id of the log; ``None`` where it cannot be read, and then not asked for again for a minute."""
+        """The id of the log; ``None`` if it cannot be read. Then it is not asked for again for a minute."""
         if self._log_id is None and time.monotonic() >= self._not_before:
             try:
                 with self._database.link() as link:
@@ -95,7 +95,7 @@ class Border:
     """Lets in what is ours, and offers on the rest.
 
     Args:
-        log_id: reads the id of our log; ``None`` where it cannot be told.
+        log_id: reads the id of our log; ``None`` if that cannot be read.
         publish: sends messages, without waiting for the broker.
     """
 
@@ -113,7 +113,7 @@ class Border:
         self._thread: threading.Thread | None = None
 
     def admits(self, task: str, args: Sequence[Any], request: Any) -> bool:
-        """Whether a message is for us; one that is not is offered on."""
+        """Whether a message is for us; if not, it goes back to its queue."""
         stamp = Stamp.of(request)
         ours = self._log_id() if stamp.log is not None else None
         if ours is not None and stamp.log != str(ours):
@@ -167,7 +167,7 @@ class Border:
 
 
 def patience(hops: int) -> float | None:
-    """Seconds before a message that was offered on so often is offered on again; ``None``: no more."""
+    """Seconds before a message goes back once more, by how often it has; ``None``: it does not."""
     if hops >= _MOST_HOPS:
         return None
     return 0.0 if hops < _AT_ONCE else min(_LONGEST_WAIT, 0.02 * 2 ** (hops - _AT_ONCE))

@@ -1,8 +1,8 @@
 """Carrier: a message of ours as a worker receives it, reduced to its ids.
 
-A message is a hint that anybody with the broker's password can write. What Celery lets a message say of its own
-handling (time limits, callbacks, chains, chords, when it expires, whom to answer) is for tasks; here all of it is
-dropped, before the message reaches the pool.
+A message is a hint that anyone with the broker's password can write. Celery lets a message say how it is handled: time
+limits, callbacks, chains, chords, when it expires, where to answer. Here all of that is dropped before the message
+reaches the pool.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CarrierRequest(Request):  # type: ignore[misc]
 
 
 def _bare(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """The headers without all that Celery would act on; those of others stay, for their own hooks."""
+    """The headers without those on which Celery acts. Headers of other libraries stay, for their hooks."""
     task_id = headers.get("id")
     kept = {name: value for name, value in headers.items() if name not in _CELERYS}
     known = isinstance(task_id, str) and 0 < len(task_id) <= _LONGEST_ID

@@ -1,7 +1,7 @@
 """Inspection: what a worker answers to ``celery inspect``, with the attempts of steps in it.
 
-A command that somebody has registered in place of Celery's own is asked like Celery's, and its answer completed in the
-same way. An answer of another form than Celery's is left as it is. All of it belongs to the workers of one app.
+If the app has registered a command in place of Celery's own, that one is asked, and its answer is completed in the same
+way. An answer of another form than Celery's is left as it is. All of this belongs to the workers of one app.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Inspection(StartStopStep):  # type: ignore[misc]
     requires = (Control,)
 
     def create(self, consumer: Any) -> None:
-        """Follow Celery's own step, where the worker can be asked at all."""
+        """Follow Celery's own step, if the worker can be asked at all."""
         boxes = [step.box for step in consumer.steps if isinstance(step, Control)]
         if not boxes:
             return
@@ -85,7 +85,7 @@ def _stats(board: Board, state: Any, **options: Any) -> Any:
 
 
 def _entry(shown: Shown, state: Any, carrier: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An attempt as Celery tells of a task, and whose it is; what its events do not tell is not told here."""
+    """An attempt in the form in which Celery shows a task, with its saga. What its events leave out is left out here."""
     brought = {"hostname": state.hostname, "acknowledged": True, "delivery_info": {}} if carrier is None else carrier
     return {
         **brought, "id": str(shown.task_id), "name": shown.task, "type": shown.task, "args": "()", "kwargs": REDACTED,
@@ -95,7 +95,7 @@ def _entry(shown: Shown, state: Any, carrier: Mapping[str, Any] | None = None) -
 
 
 def _processes(state: Any) -> Collection[int]:
-    """Those in which attempts of this worker are made: dead ones that Celery has not replaced yet are among them."""
+    """The processes that make attempts of this worker, with dead ones that Celery has not replaced yet."""
     pool = state.consumer.pool
     if not isinstance(pool, TaskPool):
         return {os.getpid()}

@@ -1,6 +1,6 @@
-"""Publisher: sends messages to the broker from a thread of its own, so that nothing ever waits for the broker.
+"""Publisher: sends messages to the broker from a thread of its own, so that nothing waits for the broker.
 
-A message is a hint. One that cannot be sent in time is dropped: the relay finds the work and sends it again.
+A message is a hint. If it cannot be sent in time, it is dropped: the relay finds the work and sends another.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from saga.telemetry.thread import start_thread
 RUN = "saga.run"
 PING = "saga.ping"
 LOG, REALM, QUEUE, HOPS = "saga_log", "saga_realm", "saga_queue", "saga_hops"
-"""The headers that say whose a message is: the log's id, the realm, the queue it was sent to, how often it was offered on."""
+"""The headers that say whose a message is: the log's id, the realm, the queue it was sent to, how often it went back."""
 _CAPACITY = 10_000
 _LONGEST_NAME = 255
 """Bytes of a queue's name, as AMQP has them."""
@@ -56,28 +56,28 @@ MOST_LANES = 16
 
 
 class Rhythm:
-    """Whether messages come fast, as the last few of them tell, be the broker quick or slow to take them."""
+    """Whether messages come fast, by the last few of them; whether the broker takes them quickly does not matter."""
 
     def __init__(self) -> None:
         self._came: deque[float] = deque(maxlen=_FEW)
 
     def note(self, now: float, count: int = 1) -> None:
-        """So many have come by now, a moment in seconds."""
+        """Note that so many have come by this moment, in seconds."""
         self._came.extend([now] * min(count, _FEW))
 
     def is_fast(self, now: float) -> bool:
-        """Whether a few have come within the moment for which one waits for company."""
+        """Whether a few have come within the time that a message waits for others."""
         return len(self._came) == _FEW and now - self._came[0] < _LINGER
 
 
 class Complaints:
-    """Which complaints are to be said now: of equal ones one in a while, with how many were left out since the last."""
+    """Which complaints to log now: of equal ones only one in a while, with the number of those left out since."""
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[float, int]] = {}
 
     def note(self, text: str, now: float) -> int | None:
-        """How many equal ones were left out, if this is to be said at this moment, in seconds; ``None`` if it is not."""
+        """How many equal ones were left out, if this one is to be logged at this moment, in seconds; ``None`` if not."""
         until, left_out = self._said.get(text, (now, 0))
         if now < until:
             self._said[text] = until, left_out + 1
@@ -90,7 +90,7 @@ class Complaints:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A message of others that came here, to be sent again as it is."""
+    """A message for other workers that came here, to be sent again as it is."""
 
     task: str
     args: list[Any]
@@ -239,7 +239,7 @@ class Publisher:
 
     @property
     def _router(self) -> Router:
-        """The queue is settled: the routes of the app's tasks are not asked, which know nothing of carriers."""
+        """The queue is known already. The routes of the app's tasks are not asked, for they do not know carriers."""
         amqp = self._app.amqp
         return Router((), amqp.queues, amqp.router.create_missing, app=self._app)
 
@@ -277,9 +277,9 @@ class Publisher:
 
 
 def is_reserved(queue_name: str) -> bool:
-    """Whether a queue must not have this name: what waits there, or the broker itself, would be out of order.
+    """Whether a queue must not have this name, because it would damage what waits there, or the broker.
 
-    Whoever starts a saga names the queue, and with Redis a queue is a key like those of its transport.
+    A client that starts a saga names the queue, and with Redis a queue is a key like those of its transport.
     """
     return (
         queue_name.startswith(("amq.", "_kombu.", "unacked"))
@@ -289,7 +289,7 @@ def is_reserved(queue_name: str) -> bool:
 
 
 def batches(messages: Sequence[Dispatch]) -> list[list[Dispatch]]:
-    """Lanes that can share a message: of one queue and priority, at most 16. What cannot wait, its receiver offers on."""
+    """Lanes that can share a message: of one queue and priority, at most 16. The receiver sends on those that cannot wait."""
     found: list[list[Dispatch]] = []
     open_batches: dict[tuple[str, int | None], list[Dispatch]] = {}
     for message in messages:

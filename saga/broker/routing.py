@@ -17,7 +17,7 @@ class Routing:
 
     Args:
         app: asked for when first needed.
-        fallback: the queue of tasks that have none and no route; Celery's default queue where it says nothing.
+        fallback: the queue of tasks that have neither a queue nor a route; Celery's default queue if it is not set.
     """
 
     def __init__(self, app: Callable[[], Celery], fallback: Callable[[], str | None]) -> None:
@@ -25,10 +25,10 @@ class Routing:
         self._fallback = fallback
 
     def queue(self, task_name: str) -> str:
-        """The queue of a task; of the empty name, that of work which belongs to none.
+        """The queue of a task; for the empty name, the queue of work that belongs to no task.
 
         Raises:
-            DefinitionError: a router fails, or answers with nothing that Celery takes; the text names it.
+            DefinitionError: a router fails, or gives an answer that Celery does not take; the text names it.
         """
         app = self._app()
         task = app.tasks.get(task_name)

@@ -38,11 +38,11 @@ def register_tasks(
     """Register the carrier of lanes and the carrier of pings.
 
     Args:
-        see_ping: gets the queue and the number of a ping, and its realm where it says so.
+        see_ping: gets the queue and the number of a ping, and its realm if the ping names one.
         admits: whether a message, by its task, arguments and request, is for this worker.
 
-    A carrier acknowledges early, whatever the app says: the relay is the redelivery. Its time limits are its own, whatever
-    the message says: a step's timeout is kept in the log.
+    A carrier acknowledges early, even if the app says otherwise: if a message is lost, the relay sends another. It keeps its
+    own time limits, even if the message says otherwise: a step's timeout is kept in the log.
     """
     options = {"acks_late": False, "ignore_result": True, "store_errors_even_if_ignored": False, "rate_limit": None,
                "time_limit": _NO_LIMIT, "soft_time_limit": _NO_LIMIT, "max_retries": 0, "track_started": False,
@@ -69,7 +69,7 @@ def register_tasks(
 
 
 def _read_lanes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[UUID, str]]:
-    """The ids a message carries. Anything else in it is refused."""
+    """The ids in a message. If it holds anything else, it is refused."""
     try:
         if kwargs or len(args) != 1 or not isinstance(args[0], list) or len(args[0]) > MOST_LANES:
             raise ValueError(f"expected one list of at most {MOST_LANES} lanes")

@@ -1,4 +1,4 @@
-"""Criteria: what a caller asks to find, checked, and as the statement takes it."""
+"""Criteria: what a caller wants to find, checked and turned into what the statement takes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_id(text: UUID | str) -> UUID:
     """The id of a saga.
 
     Raises:
-        SagaNotFound: it cannot be one.
+        SagaNotFound: it is not an id.
     """
     try:
         return text if isinstance(text, UUID) else UUID(text)

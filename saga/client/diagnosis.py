@@ -1,4 +1,4 @@
-"""Diagnosis: what waiting work waits for, judged by what the worker processes say of themselves. Pure."""
+"""Diagnosis: what waiting work waits for, by what the worker processes say of themselves. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from saga.store.postgres.fleet import Member, Waiting
 
 PATIENCE = 5.0
-"""Seconds for which work may wait without a word."""
+"""Seconds that work may wait before it is reported."""
 
 
 def obstacle(waiting: Waiting, members: Sequence[Member]) -> str | None:
-    """Why nobody takes it, however long it waits; ``None`` when somebody could."""
+    """Why no process will ever take it; ``None`` if one could."""
     if waiting.problem:
         return waiting.problem
     living = serving(members, waiting.realm)
@@ -55,7 +55,7 @@ def relaying(members: Sequence[Member], realm: str) -> list[Member]:
 
 
 def any_alive(members: Sequence[Member]) -> bool:
-    """Whether any process lives that runs steps, of whatever realm."""
+    """Whether any process that runs steps is alive, in any realm."""
     return any(member.alive and member.about.queues for member in members)
 
 

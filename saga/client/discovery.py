@@ -1,4 +1,4 @@
-"""Discovery: how an app's definitions come to be known, from modules that nobody has imported yet."""
+"""Discovery: finds an app's definitions in modules that are not imported yet."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Discovery:
         """Import a module of each package, and register the sagas in it.
 
         Args:
-            packages: names, or what returns them; what Django has installed where there are none.
-            now: at once, instead of when the app imports its default modules, as a worker does when it starts.
+            packages: names, or a function that returns them; Django's installed apps if there are none.
+            now: do it at once. Otherwise it is done when the app imports its default modules, as a worker does at its start.
         """
         if now:
             self._discover(packages, related_name)
@@ -47,7 +47,7 @@ class Discovery:
         self._pending.append((packages, related_name))
 
     def follow(self, app: Celery) -> None:
-        """Do what was put off whenever that app imports its default modules."""
+        """Do what was put off, each time the app imports its default modules."""
         signals.import_modules.connect(self._on_import, sender=app, weak=False)
 
     def import_modules(self) -> None:

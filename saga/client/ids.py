@@ -1,4 +1,4 @@
-"""Ids: time-ordered UUIDs, so that new rows lie together. Nothing is decided by the time in them."""
+"""Ids: time-ordered UUIDs, so that new rows lie together. The time in them decides nothing."""
 
 from __future__ import annotations
 

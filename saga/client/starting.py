@@ -39,7 +39,7 @@ class Order:
 
     Attributes:
         given: its input.
-        key: makes it the only one of its name under that key.
+        key: only one saga of its name can have this key.
     """
 
     id: UUID
@@ -51,7 +51,7 @@ class Order:
 
     @property
     def hash(self) -> str:
-        """What a second start under the same key is compared by."""
+        """The hash by which a second start under the same key is compared."""
         return digest(self.given.original)
 
 
@@ -73,7 +73,7 @@ def order(
     priority: int | None,
     limit: int,
 ) -> Order:
-    """Check what a saga is to be started with.
+    """Check everything that a start is given.
 
     Raises:
         InputError: the input, the key or the tags are not fit.
@@ -98,7 +98,7 @@ def tags_json(place: str, tags: Any, limit: int) -> Any:
     """Tags as they are stored.
 
     Raises:
-        InputError: they cannot be.
+        InputError: they cannot be stored.
     """
     if tags is None:
         return None
@@ -137,7 +137,7 @@ class Starter:
         self._breaks = 0
 
     def open(self, orders: Sequence[Order]) -> list[Opened]:
-        """Start sagas, each on its own right, and send their first messages.
+        """Start sagas, independent of each other, and send their first messages.
 
         Raises:
             KeyConflict: a key belongs to a saga with another input.
@@ -178,7 +178,7 @@ class Starter:
         return opened
 
     def _after_commit(self, owed: list[_Owed]) -> None:
-        """Follow up, once, on what is committed: this may be a savepoint's end, and the start may be rolled back yet."""
+        """Follow up once on what is committed. This may be the end of a savepoint only, and the start may still be rolled back."""
         if not owed:
             return
         orders, openings, opened = owed[0]
@@ -225,7 +225,7 @@ class Starter:
 
         Raises:
             DefinitionError: a router of the app fails for one of their tasks.
-            DatabaseNotReady: somebody else's open transaction stores one of them.
+            DatabaseNotReady: another transaction, still open, stores one of them.
         """
         if self._breaks != (breaks := self._store.breaks()):
             self._breaks = breaks

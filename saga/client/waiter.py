@@ -1,4 +1,4 @@
-"""Waiter: one thread and one connection that look for all the handles of a process that wait.
+"""Waiter: one thread and one connection that look for all waiting handles of a process.
 
 One statement tells which sagas have ended, and brings the log of those whose result is wanted. A new wait is looked at
 at once and then every half a millisecond, an older one less often: a look comes late by a small part of the wait.
@@ -21,11 +21,11 @@ from saga.telemetry.thread import start_thread
 _SHORTEST, _LONGEST, _GROWTH = 0.0005, 0.1, 1.15
 _BATCH = 1000
 _ABSENT = 10.0
-"""Seconds without the saga's row after which it is not waited for any more: its start is not committed by then."""
+"""Seconds without the saga's row after which the wait ends: its start has not been committed by then."""
 
 
 class _Wait:
-    """One call that waits, and when it is looked at next."""
+    """One call that waits, and when the next look for it is due."""
 
     __slots__ = ("absent_since", "done", "end", "next", "pause", "saga_id", "wants_log")
 
@@ -71,7 +71,7 @@ class Waiter:
             wants_log: bring its log, too, as far as it can be read.
 
         Raises:
-            SagaNotFound: there is no such saga, for seconds.
+            SagaNotFound: there has been no such saga for seconds.
         """
         wait = _Wait(saga_id, wants_log=wants_log)
         with self._lock:

@@ -1,1 +1,1 @@
-"""Language: how an operation is said: its steps, their options, where their parameters come from."""
+"""Language: how a user describes an operation: its steps, their options, where their parameters come from."""

@@ -25,7 +25,7 @@ class Given:
 
     Attributes:
         stored: JSON, with the defaults of its type filled in.
-        original: JSON as it was given, to compare a reused key by; of pydantic models, the fields that were set.
+        original: JSON as it was given, to compare starts under one key; of pydantic models, the fields that were set.
     """
 
     stored: JSON
@@ -38,7 +38,7 @@ class Values:
 
     Attributes:
         input: the saga's input, as JSON.
-        results: step name to result, as JSON; a step whose outcome is unknown has none.
+        results: step name to result, as JSON; a step whose outcome is unknown is not in it.
         reserved: reserved words to values that are ready to pass.
     """
 
@@ -73,7 +73,7 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
 
 
 def _check_untyped(saga: Saga, stored: dict[str, JSON]) -> None:
-    """Do for an input without a type what its type would do: its fields fit the parameters that want them."""
+    """Check an input that has no type: its fields have to fit the parameters that take them."""
     place = f"saga {saga.name!r}"
     for field in stored:
         if field in saga.outline.steps:
@@ -107,7 +107,7 @@ def arguments(saga: Saga, job: Job, values: Values) -> dict[str, Any]:
     """The keyword arguments of one attempt.
 
     Raises:
-        BindingError: a stored value does not fit the parameter that wants it; the text never shows the value.
+        BindingError: a stored value does not fit its parameter; the text never shows the value.
     """
     found: dict[str, Any] = {}
     for wire in job.wires:
@@ -154,7 +154,7 @@ def _reserved(saga: Saga, wire: Wire, values: Values) -> Any:
 
 
 def _typed(wire: Wire, value: JSON, declared: Any, path: tuple[str, ...]) -> Any:
-    """A stored value as the type the parameter wants, or where it says none, as the type it was declared with."""
+    """A stored value as the type of the parameter, or, if that has none, as the type with which it was declared."""
     if wire.annotation is Any:
         return _walk(decode(value, declared), path) if path else decode(value, declared)
     found = _walk(value, path)

@@ -142,7 +142,7 @@ class Builder:
 
     @property
     def _last(self) -> str:
-        """The step before the place where the walk is."""
+        """The step before the present place of the walk."""
         return next(reversed([*self.seen]), "the start")
 
     def step(self, step: Step, in_parallel: bool) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class Builder:
         return str(step.task.__name__)
 
     def input_wires(self) -> tuple[tuple[str, Wire], ...]:
-        """What the steps take from the input, each source and type once, with the first step that does."""
+        """What the steps take from the input, each source and type once, with the first step that takes it."""
         found: dict[tuple[str, ...], list[tuple[str, Wire]]] = {}
         for jobs in (self.actions, self.undos):
             for name, job in jobs.items():
@@ -284,7 +284,7 @@ class Builder:
         return tuple(taken for wires in found.values() for taken in wires)
 
     def required_fields(self) -> Mapping[str, str]:
-        """Each field that the input's type does not promise and a step cannot do without, and that step."""
+        """Each field that a step needs and that the input's type does not promise, with that step."""
         promised = promised_fields(self.input) if self.input else frozenset()
         found: dict[str, str] = {}
         for jobs in (self.actions, self.undos):

@@ -1,4 +1,4 @@
-"""Care: what a step's tasks have to take so that a repeated attempt, or an undo with nothing to undo, does no harm."""
+"""Care: which parameters a step's tasks need, so that a repeated attempt, or an undo with nothing to undo, does no harm."""
 
 from __future__ import annotations
 

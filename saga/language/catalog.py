@@ -18,7 +18,7 @@ class Catalog:
     """Sagas by name and by fingerprint.
 
     Args:
-        route: the queue of a task that its step names none for.
+        route: gives the queue of a task whose step names no queue.
     """
 
     def __init__(self, route: Callable[[str], str]) -> None:
@@ -58,7 +58,7 @@ class Catalog:
         """The registered saga of that name, or with the name and structure of that definition.
 
         Raises:
-            UnknownSaga: there is none.
+            UnknownSaga: there is no such saga.
         """
         if not isinstance(saga, (Saga, str)):
             raise UnknownSaga(f"expected a Saga or the name of one, got {saga!r}; such as start('place_order', ...)")
@@ -78,7 +78,7 @@ class Catalog:
         return self._by_fingerprint.get(fingerprint)
 
     def queue(self, saga: Saga | None, step: str, undo: bool) -> str:
-        """The queue on which a step's action or undo runs; the default one while its router fails: no result waits for that."""
+        """The queue on which a step's action or undo runs. If its router fails, the default one, so that no result has to wait."""
         if saga is None or not step:
             return self._route("")
         try:
@@ -112,7 +112,7 @@ class Catalog:
     def limits(self, lanes: Iterable[str], sagas: Iterable[str] | None = None) -> str:
         """The timeouts of the steps in some lanes as JSON, for their claim: by fingerprint, then ``do`` or ``undo``, then step.
 
-        Those of all steps would be 60 KB for a saga of a thousand branches, with every claim.
+        The timeouts of all steps would be 60 KB for a saga of a thousand branches, in every claim.
 
         Args:
             sagas: names; all that are known if not said.

@@ -1,9 +1,9 @@
 """Values to JSON and back, by their type annotations.
 
-What a step returns is stored as JSON and given to the next step as the type either of the two declares: ``Decimal``,
-``datetime``, ``UUID``, enums, dataclasses, typed dictionaries and pydantic models survive the way. Models are stored by
-the names of their fields, without what they compute, and read by name or alias. A secret (``SecretStr``) is refused:
-all that pydantic writes of it is its mask.
+What a step returns is stored as JSON and given to the next step as the type that either of the two declares: ``Decimal``,
+``datetime``, ``UUID``, enums, dataclasses, typed dictionaries and pydantic models come back as they were. Models are
+stored by the names of their fields, without computed fields, and read by name or alias. A secret (``SecretStr``) is
+refused, because pydantic writes only its mask.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MASK = str(SecretStr("secret"))
 
 
 def encode(value: object, annotation: Any = Any, *, as_given: bool = False) -> JSON:
-    """The JSON form of a value, by its declared type where that fits and by its own type where not.
+    """The JSON form of a value: by its declared type if that fits, else by its own type.
 
     Equal values have one form: a set, which has no order, becomes a sorted list.
 
@@ -39,7 +39,7 @@ def encode(value: object, annotation: Any = Any, *, as_given: bool = False) -> J
         as_given: of pydantic models, only the fields that were set.
 
     Raises:
-        Unencodable: it has none.
+        Unencodable: it has no JSON form.
     """
     try:
         if value is None:
@@ -62,7 +62,7 @@ def encode(value: object, annotation: Any = Any, *, as_given: bool = False) -> J
 
 
 def _in_order(encoded: JSON, value: Any) -> JSON:
-    """The JSON form of a value with what were sets in one order: theirs differs from process to process."""
+    """The JSON form of a value with its former sets in one order: the order of a set differs from process to process."""
     if not encoded or not isinstance(encoded, (dict, list)):
         return encoded
     if isinstance(value, RootModel):
@@ -94,7 +94,7 @@ def _holds_secret(value: object) -> bool:
 
 
 def decode(value: JSON, annotation: Any) -> Any:
-    """The value that the annotation wants, from its JSON form.
+    """The value as the annotated type, from its JSON form.
 
     Raises:
         pydantic.ValidationError: the JSON does not fit.
@@ -108,10 +108,10 @@ def result_json(value: object, annotation: Any, limit: int, *, as_declared: bool
     """The JSON form of a step's result.
 
     Args:
-        as_declared: it has to be readable as what the task declares.
+        as_declared: it has to be readable as the type that the task declares.
 
     Raises:
-        ResultError: it cannot be stored, or not be read as that.
+        ResultError: it cannot be stored, or not be read as that type.
     """
     if value is None:
         return None
@@ -173,7 +173,7 @@ def typed_dict_fields(annotation: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def _readable(annotation: Any) -> Any:
-    """The same type as pydantic can read it: before Python 3.12 it wants ``TypedDict`` from ``typing_extensions``."""
+    """The same type in a form that pydantic can read: before Python 3.12 it needs ``TypedDict`` from ``typing_extensions``."""
     if sys.version_info >= (3, 12) or not is_typeddict(annotation) or type(annotation).__module__ != "typing":
         return annotation
     fields = {

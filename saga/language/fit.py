@@ -1,7 +1,7 @@
 """Fit: whether what one step returns can be what another takes, found from their types when the saga is built.
 
-A value goes from step to step as JSON. So the JSON that the one type is written as is compared with the JSON that the
-other is read from, as pydantic describes both. Where a type has code of its own for that, nothing is said.
+A value goes from step to step as JSON. So the JSON that one type writes is compared with the JSON that the other reads, as
+pydantic describes both. If a type has code of its own for that, nothing is said about it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NUMBERS = ("integer", "number")
 
 
 class _Quietly(GenerateJsonSchema):
-    """A description of a type that tells a ``Decimal`` from texts and numbers, without a word on odd defaults."""
+    """Describes a type; it tells a ``Decimal`` from texts and numbers, and does not warn of odd defaults."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
 
@@ -48,7 +48,7 @@ class _Quietly(GenerateJsonSchema):
 
 
 def fit(source: Any, path: Sequence[str], target: Any) -> Fit:
-    """How well what is at a path in values of one type fits another type."""
+    """How well the value at a path, in values of one type, fits another type."""
     if source is Any or target is Any or (source == target and not path):
         return Fit.ALWAYS
     try:
@@ -71,8 +71,8 @@ class _Shape:
     """A description of some JSON.
 
     Attributes:
-        definitions: what it refers to by name.
-        depth: how many others it is inside of, whose settings are not known here.
+        definitions: the descriptions to which it refers by name.
+        depth: inside how many other descriptions it is; their settings are not known here.
     """
 
     schema: Schema
@@ -99,7 +99,7 @@ class _Shape:
             yield self
 
     def at(self, path: Sequence[str]) -> _Shape | None:
-        """What is at a path in it; ``None`` where that is not known."""
+        """The description at a path in it; ``None`` if that is not known."""
         found = self
         for name in path:
             kinds = [kind for kind in found.choices() if kind.schema.get("type") != "null"]
@@ -114,7 +114,7 @@ def _written(annotation: Any) -> _Shape | None:
 
 
 def _read(annotation: Any) -> _Shape | None:
-    """What JSON a type is read from; ``None`` where that cannot be told, also where fields have other names."""
+    """From which JSON a type is read; ``None`` if that is not known, also if fields have other names."""
     shape = _described(annotation, "validation")
     if shape is None or shape != _described(annotation, "validation", by_alias=True):
         return None
@@ -133,7 +133,7 @@ def _described(annotation: Any, mode: Any, *, by_alias: bool = False) -> _Shape 
 
 
 def _has_code(schema: Any) -> bool:
-    """Whether a type reads or writes its values by code that does as it likes."""
+    """Whether a type reads or writes its values by code of its own."""
     ahead, seen = [schema], set[int]()
     while ahead:
         part = ahead.pop()
@@ -154,7 +154,7 @@ def _has_code(schema: Any) -> bool:
 
 
 def _compare(written: _Shape, read: _Shape) -> Fit:
-    """Each kind of JSON that may be written, with the kind that reads it best. ``None`` is passed on whatever is read."""
+    """Each kind of JSON that may be written, with the kind that reads it best. ``None`` fits every parameter."""
     if written.depth > _DEPTH:
         return Fit.ALWAYS
     targets = list(read.choices())
@@ -199,11 +199,11 @@ _OTHERS: Mapping[tuple[str, str], Fit] = {
     ("string", "number"): Fit.PERHAPS,
     ("string", "boolean"): Fit.PERHAPS,
 }
-"""What pydantic reads as another kind: always, or it depends on the value. All else it refuses."""
+"""What pydantic reads as another kind: always, or for some values. It refuses everything else."""
 
 
 def _compare_values(source: Schema, target: Schema) -> Fit:
-    """Two kinds that are alike but for the values they allow."""
+    """Compare two kinds that differ only in the values that they allow."""
     given, allowed = _values(source), _values(target)
     if given is not None and allowed is not None:
         common = [value for value in given if value in allowed]
@@ -222,7 +222,7 @@ def _values(schema: Schema) -> list[Any] | None:
 
 
 def _compare_items(written: _Shape, read: _Shape) -> Fit:
-    """A sequence with another, each either of one kind of items or of so many, each of its own."""
+    """Compare two sequences: each has items of one kind, or a number of items, each of its own kind."""
     given, taken = written.schema.get("prefixItems"), read.schema.get("prefixItems")
     if given and taken and len(given) != len(taken):
         return Fit.NEVER
@@ -237,7 +237,7 @@ def _compare_items(written: _Shape, read: _Shape) -> Fit:
 
 
 def _compare_objects(written: _Shape, read: _Shape) -> Fit:
-    """What has fields with what takes fields, or whatever fields there are."""
+    """Compare a kind that has fields with a kind that takes these fields, or any fields."""
     given, taken = written.schema.get("properties", {}), read.schema.get("properties", {})
     more, others = written.schema.get("additionalProperties"), read.schema.get("additionalProperties")
     open_ended = more or "properties" not in written.schema
@@ -254,5 +254,5 @@ def _compare_objects(written: _Shape, read: _Shape) -> Fit:
 
 
 def _compare_field(written: _Shape, read: _Shape, wanted: Any) -> Fit:
-    """A field with what is wanted there: a description, whatever it is, or no such field."""
+    """Compare a field with what is wanted in its place: a description, anything, or no such field."""
     return Fit.NEVER if wanted is False else _compare(written, read.inside(wanted))

@@ -11,7 +11,7 @@ _Node = StepOutline | Fork | Lane
 
 
 def text(outline: Outline) -> str:
-    """A tree: a step a line, with its task and its undo, the branches of a fork below it."""
+    """A tree: a line for each step, with its task and its undo; the branches of a fork stand below it."""
     rows = [(outline.name, ""), *_rows(outline.main.items, "")]
     width = max(len(drawing) for drawing, _ in rows)
     return "\n".join(f"{drawing:<{width}}  {remark}".rstrip() for drawing, remark in rows)

@@ -1,4 +1,4 @@
-"""Refusal: which exceptions of a task mean that definitely nothing happened, said from outside it."""
+"""Refusal: which exceptions of a task mean that definitely nothing happened. The step says so, not the task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Refusal:
     Attributes:
         place: the saga and the step, in words, for the log.
         classes: exceptions that are refusals.
-        predicate: what is asked about every other one.
+        predicate: a function that is asked about every other exception.
     """
 
     place: str
@@ -45,7 +45,7 @@ class Refusal:
         return self.predicate is not None and isinstance(error, Exception) and self._asked(self.predicate, error)
 
     def _asked(self, predicate: Callable[[Exception], Any], error: Exception) -> bool:
-        """What the predicate says; one that fails has not said that nothing happened."""
+        """What the predicate says. If it fails, it has not said that nothing happened."""
         try:
             return bool(predicate(error))
         except Exception as failure:
@@ -54,7 +54,7 @@ class Refusal:
 
 
 class Question:
-    """A refusal in one attempt: what it says of an error is asked once, and remembered."""
+    """A refusal in one attempt. It is asked about an error once, and its answer is kept."""
 
     def __init__(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -72,7 +72,7 @@ _question: ContextVar[Question | None] = ContextVar("saga_refusal", default=None
 
 @contextmanager
 def asking(refusal: Refusal | None) -> Iterator[Question | None]:
-    """Let ``Refused`` mean what a refusal says, for the time of an attempt."""
+    """Let ``Refused`` follow a refusal during an attempt."""
     question = None if refusal is None else Question(refusal)
     token = _question.set(question)
     try:
@@ -88,28 +88,26 @@ class _WhatIsRefused(type):
 
 
 def _raised(error: object) -> object:
-    """What was raised: of an exception that cannot be pickled, Celery shows a copy, as a base class of it, while it handles
-    the exception itself.
-    """
+    """What was raised. If an exception cannot be pickled, Celery shows a copy of a base class while it handles the original."""
     handled = sys.exc_info()[1]
     is_copy = isinstance(error, UnpickleableExceptionWrapper) or isinstance(handled, type(error))
     return handled if handled is not None and is_copy else error
 
 
 class Refused(Exception, metaclass=_WhatIsRefused):
-    """Stands in a task's ``throws`` for whatever the present step's ``abort_on`` names: it is expected, and no news to
-    Celery's log or to who watches for errors there.
+    """Stands in a task's ``throws`` for the exceptions that the present step's ``abort_on`` names: Celery's log treats them as
+    expected, and tools that watch it for errors do not report them.
     """
 
 
 def refusal_of(place: str, given: Any, *, option: str = "abort_on", anything: bool = False) -> Refusal | None:
-    """What a step's ``abort_on``, or its task's ``throws``, amounts to; ``None`` for nothing.
+    """The refusal that a step's ``abort_on``, or its task's ``throws``, gives; ``None`` if there is nothing.
 
     Args:
         anything: ``Exception`` itself may be given.
 
     Raises:
-        DefinitionError: it is neither exceptions nor a predicate, or it would call every failure a refusal.
+        DefinitionError: it is neither exceptions nor a function, or every failure would be a refusal.
     """
     if isinstance(given, (tuple, type)):
         classes = given if isinstance(given, tuple) else (given,)

@@ -63,7 +63,7 @@ class Wire:
     """One parameter and its source.
 
     Attributes:
-        annotation: the type it wants; ``Any`` where it says none.
+        annotation: the type it wants; ``Any`` if it says none.
         optional: it has a default, and the source may be absent.
     """
 
@@ -100,14 +100,14 @@ class Scope:
 
     Attributes:
         place: the saga and the step, in words, for errors.
-        fields: the input's fields and their types; ``None`` where the input is untyped.
+        fields: the input's fields and their types; ``None`` if the input has no type.
         steps: the steps whose results are there, and the types they return.
         names: every step of the saga.
         own: the step itself, whose result its compensation gets.
         compensating: it is a compensation.
         transactional: the step runs in the log's transaction.
         input: the type of the input.
-        warnings: where to put what may not be as it is wanted.
+        warnings: the list for what may be a mistake.
     """
 
     place: str
@@ -261,7 +261,7 @@ class Scope:
         self.warnings.append(DoubtfulType(f"{place}, and {what}, which may not fit", remedy))
 
     def _provided(self, source: Source) -> tuple[str, Any, tuple[str, ...]] | None:
-        """Where a value comes from in words, the type it is in, and where in that."""
+        """Where a value comes from, in words; the type that holds it; and its place in that type."""
         if source.origin == "step":
             words = f"{'.'.join((source.name, *source.path))!r}"
             return f"the result {words}", self.steps[source.name], source.path
@@ -315,7 +315,7 @@ def _hints(place: str, task: Task) -> dict[str, Any]:
 
 @contextmanager
 def resolving(what: str) -> Iterator[None]:
-    """Report an annotation that names what is not there, or that is no expression.
+    """Report an annotation with a name that does not exist, or that is not an expression.
 
     Raises:
         DefinitionError: it cannot be resolved.

@@ -1,6 +1,6 @@
-"""Audit: whether today's definitions can go on with the logs that are under way, and the index put right from the logs.
+"""Audit: checks whether today's definitions can go on with unfinished sagas, and repairs the index from the logs.
 
-Both walk the sagas one by one and yield a verdict each, so that whoever asks can show how far they are.
+Both go through the sagas one by one and yield a verdict for each, so that the caller can show the progress.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Verdict:
     """What the audit found about one saga.
 
     Attributes:
-        problem: why nobody can go on with its log, in words; ``None`` when all is well.
-        changed: its row in the index had said something else than its log, and was put right.
+        problem: why no process can go on with its log, in words; ``None`` if all is well.
+        changed: its row in the index did not agree with its log, and was repaired.
     """
 
     header: Header
@@ -40,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A problem that several sagas, of which ``example`` is one, of the same definition have in common."""
+    """A problem that several sagas of one definition have in common; ``example`` is one of them."""
 
     name: str
     fingerprint: str
@@ -51,7 +51,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What an audit came to: how many sagas were looked at, how many rows were put right, and each problem once."""
+    """The result of an audit: how many sagas were looked at, how many rows were repaired, and each problem once."""
 
     checked: int
     changed: int
@@ -103,7 +103,7 @@ def summarize(verdicts: Iterable[Verdict]) -> Summary:
 
 
 def _database(engine: Engine) -> Database:
-    """The database behind an engine: what is put right here are Postgres's rows."""
+    """The database behind an engine: this repairs rows of Postgres."""
     assert isinstance(engine.store, PostgresStore)
     return engine.store.database
 
@@ -116,7 +116,7 @@ class _Definitions:
         self._known: dict[str, tuple[Outline, str | None]] = {}
 
     def of(self, header: Header) -> tuple[Instance, str | None]:
-        """A saga as it was started, and why no worker takes it on today.
+        """A saga with the definition it was started with, and why no worker goes on with it today.
 
         Raises:
             CorruptLog: its definition cannot be read.
@@ -170,7 +170,7 @@ def _rebuild(engine: Engine, definitions: _Definitions, header: Header) -> Verdi
 
 
 def _put_right(engine: Engine, subject: Instance, header: Header, state: State) -> bool:
-    """Write what the log says, again and again until no entry came in between, whose status this would have undone."""
+    """Write what the log says. Do it again if an entry came in between, for this would have overwritten its status."""
     changed = _write(engine, header.id, state)
     while newer := _read(engine, header, state.seq):
         state = subject.replay(newer, state)
@@ -188,6 +188,6 @@ def _read(engine: Engine, header: Header, after: int) -> Sequence[Entry]:
 
 
 def _without_id(error: CorruptLog, header: Header) -> str:
-    """A problem in words that are the same for every saga that has it."""
+    """A problem in words without an id, the same for every saga that has it."""
     problem = str(error).removeprefix(f"saga {header.id}").lstrip(",: ")
     return problem if problem.startswith("its definition") else f"its log is damaged: {problem}"

@@ -1,4 +1,4 @@
-"""Doctor: what in the configuration of Celery and Postgres is unsafe for sagas, or has no effect on them, and the remedy.
+"""Doctor: what in the configuration of Celery and Postgres is unsafe for sagas, or has no effect on them, with remedies.
 
 Each check is a small generator of findings; nothing here prints.
 """
@@ -18,7 +18,7 @@ __all__ = ["Finding", "Level", "examine"]
 
 
 def examine(orchestrator: Orchestrator) -> list[Finding]:
-    """Everything there is to say about an orchestrator's app, its broker and its database, the worst first.
+    """All findings about an orchestrator's app, its broker and its database, the worst first.
 
     It waits a few seconds at most for the broker and its workers to answer, and ten for a database.
     """
