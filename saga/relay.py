@@ -1,9 +1,9 @@
 """The relay: finds work that is due, overdue, orphaned or lost on its way, and sends it.
 
-It decides nothing: it appends facts, frees rows and sends messages; whoever claims a lane next decides. Any number may
-run, one of each realm looks at a time: every transaction of a look takes the lock of its realm's row in ``relay``, so
-that none can be the relay and be stuck. What is gone and what is overdue comes first; then what is due, then what was
-lost on its way.
+It decides nothing: it appends facts, frees rows and sends messages. The worker that claims a lane next decides. Any
+number may run, and one of each realm looks at a time: every transaction of a look takes the lock of its realm's row in
+``relay``, so that a relay that hangs keeps no turn. First come lost workers and overdue attempts; then what is due; then
+what was lost on its way.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Relay:
                     return
 
     def _tick_safely(self) -> bool:
-        """A look that leaves the relay alive whatever is wrong with what it looked at."""
+        """A look after which the relay lives on, even if something is wrong with what it looked at."""
         try:
             return self.tick()
         except Exception as error:
@@ -128,7 +128,7 @@ class Relay:
         return wrong or ended > 0 or max(handled) >= batch
 
     def _realms_now(self) -> list[str]:
-        """What was sent of nobody's is from before there were realms: it can wait for a moment."""
+        """Work without a realm is from before there were realms: it can wait for a moment."""
         self._rounds += 1
         return self._chores.realms if self._rounds % _NOBODYS_EVERY == 1 else [self._store.realm]
 

@@ -75,7 +75,7 @@ def _login() -> str:
 
 
 def _on_record(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of whatever an operator does."""
+    """Give a command the options of everything that an operator does."""
     reason = click.option("--reason", help="Why; it is kept in the log.")
     by = click.option(
         "--by", default=_login, show_default="the user who is logged in", help="Who; it is kept in the log."

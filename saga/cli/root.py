@@ -47,11 +47,11 @@ class Root(click.Group):
     """Loads its commands when they are asked for, and turns every expected error into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """All of them, in the order of the sections."""
+        """All commands, in the order of the sections."""
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """One of them."""
+        """One command."""
         if cmd_name not in _MODULES:
             return None
         module = import_module(f"saga.cli.{_MODULES[cmd_name]}")

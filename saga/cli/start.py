@@ -20,7 +20,7 @@ from saga.core.state import State, Status
 from saga.errors import SagaAbandoned, SagaCompensated, SagaStuck
 
 _A_WHILE = PATIENCE + 1
-"""Seconds of waiting after which one wants to know what for."""
+"""Seconds of waiting after which the reason is shown."""
 
 
 @click.command("start")

@@ -28,7 +28,7 @@ class Wait:
 
 
 def read_waits(database: Database, ids: Sequence[UUID]) -> dict[UUID, Wait]:
-    """What work of these sagas waits for, where it is parked, late, or such that nobody can take it."""
+    """What work of these sagas waits for, if it is parked, late, or if no worker can take it."""
     with clear_errors(database), database.link() as link:
         waiting = fleet.read_waiting_of(link, ids, 0.0)
         members = fleet.read_members(link) if waiting else []
@@ -51,7 +51,7 @@ def _wait(waiting: Waiting, members: Sequence[Member]) -> Wait:
 
 
 def warn_of_obstacle(database: Database, saga_id: UUID) -> None:
-    """Say on standard error why nobody takes up a saga's work, if that is so."""
+    """Say on standard error why no worker takes a saga's work, if that is so."""
     with clear_errors(database), database.link() as link:
         waiting = fleet.read_waiting_of(link, [saga_id], 0.0).get(saga_id)
         why = obstacle(waiting, fleet.read_members(link)) if waiting else None

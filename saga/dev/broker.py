@@ -20,8 +20,8 @@ CONFIG = "broker.conf"
 class Broker(Child):
     """Valkey on 127.0.0.1, with nothing kept on disk: a restart loses every message, as a crash of a broker may.
 
-    Port and password are chosen once and kept in the folder, in files that only this user can read. Run by root, the
-    server itself runs as `nobody`.
+    Port and password are chosen once and kept in the folder, in files that only this user can read. If root runs this,
+    the server runs as `nobody`.
 
     Args:
         folder: holds the log, the port and the password; made if it is not there.

@@ -5,7 +5,7 @@
 One guard runs beside a process that has children. Its standard input is a pipe whose other end that process holds.
 A line `PID SIGNAL` names a child and what ends it; every child writes its own before it becomes its command (see
 `launch`). `PID 0` says that this child has ended. End of file, a line `end` or a new parent mean that the process
-is gone or done: each child that is left gets its signal, and whoever remains of its family a few seconds later is
+is gone or done: each child that is left gets its signal, and a few seconds later what remains of its family is
 killed.
 
 This file is also run by its path, so it imports nothing of pgsaga.

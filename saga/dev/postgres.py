@@ -55,8 +55,8 @@ LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 class Postgres(Child):
     """Postgres on 127.0.0.1, whose data outlives restarts and the process that uses it.
 
-    Port and password are chosen once and kept in the folder, in files that only this user can read. The role `saga`, no
-    superuser, may create databases. Run by root, the server itself runs as `nobody`, as it must not as root.
+    Port and password are chosen once and kept in the folder, in files that only this user can read. The role `saga` is no
+    superuser, and may create databases. If root runs this, the server runs as `nobody`, because it must not run as root.
 
     Args:
         folder: holds the data, the log, the port and the password; made if it is not there.
@@ -184,7 +184,7 @@ class Postgres(Child):
         new.rename(self.data)
 
     def _set_password(self, data: Path) -> None:
-        """Give the role a password, and let in nobody without one. It is written down last: until then it is set anew."""
+        """Give the role a password, and require one from all. It is written down last: until then, it is set anew."""
         password = new_password()
         self._run(str(self._program), "--single", "-D", str(data), "postgres", feed=SET_PASSWORD.format(password))
         with os.fdopen(os.open(data / "pg_hba.conf", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w") as access:

@@ -1,4 +1,4 @@
-"""A folder that is this user's alone, and the files in it that nobody else may read."""
+"""A folder that only this user can use, and files in it that no other user may read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def claim_folder(folder: Path) -> Path:
     Others can neither list nor change it. Run by root, they can pass it, since Postgres then runs as another user.
 
     Raises:
-        FolderUnsafe: it is a link, it is somebody else's, or others can write into it.
+        FolderUnsafe: it is a link, it belongs to another user, or others can write into it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -48,7 +48,7 @@ def open_private(file: Path, flags: int) -> int:
     """Open a file that others cannot read, made with mode 0600 where ``flags`` make it; returns its descriptor.
 
     Raises:
-        FolderUnsafe: it is a link, or somebody else's.
+        FolderUnsafe: it is a link, or belongs to another user.
     """
     try:
         opened = os.open(file, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

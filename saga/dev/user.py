@@ -1,4 +1,4 @@
-"""Who a server runs as, if root starts it: nobody, with no more rights than it takes to reach its files."""
+"""The user as which a server runs, if root starts it: `nobody`, with only the rights that it needs to reach its files."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The contract, which ``tests/conformance`` holds both stores to:
 
 - ``append`` is all or nothing for each saga. It takes an entry at the next place only, and only after the entry that the
   writer knows to be the last.
-- The rows of work change with an entry and in no other way, but for what says when a lane was offered.
+- The rows of work change only with an entry, except for the fields that say when a lane was offered.
 - ``claim`` appends the start of each attempt that it gives away.
 - Every time is the store's own.
 """
@@ -52,7 +52,7 @@ class Header:
     Attributes:
         tags: as they were given.
         reason: what it is stuck on, else why it was abandoned or is rolled back.
-        realm: whose it is; empty: anybody's.
+        realm: whose it is; empty: any app's.
     """
 
     id: UUID
@@ -135,7 +135,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a saga stands, for who waits for its end.
+    """Where a saga stands, for a caller that waits for its end.
 
     Attributes:
         ended: it is finished or stuck.
@@ -305,7 +305,7 @@ class Store(Protocol):
         """How often it was lost. After each, another server may answer, which lacks the latest of what was known."""
 
     def hold(self) -> AbstractContextManager[None]:
-        """Ask on one connection for all that this thread does meanwhile."""
+        """Ask on one connection for all that this thread does inside."""
 
     # --- reading
 
@@ -313,7 +313,7 @@ class Store(Protocol):
         """The entries after one place, up to another."""
 
     def entries_from(self, saga_id: UUID, seq: int, at: datetime | None) -> list[Entry]:
-        """The log from a known entry on, that one included; all of it where it does not have that entry, or is not as old.
+        """The log from a known entry on, with that entry; the whole log, if it does not have that entry at that time.
 
         Returns:
             nothing if there is no such saga.
@@ -326,7 +326,7 @@ class Store(Protocol):
         """The status of each of these sagas that exists."""
 
     def ends(self, ids: Sequence[UUID], logs: Sequence[UUID]) -> dict[UUID, End]:
-        """Where each of these sagas stands that exists, with the log of those that have ended and whose log is wanted."""
+        """Where each of these sagas stands, if it exists, with the log of those that have ended and whose log is wanted."""
 
     def holders(self, name: str, keys: Sequence[str | None]) -> list[tuple[UUID, str] | None]:
         """The id and input hash of the saga of that name under each of these keys, in their order."""
@@ -398,7 +398,7 @@ class Store(Protocol):
         """Note why a free lane cannot be run here, and offer it again later.
 
         Args:
-            unknown: for want of the saga's definition; who has it offers the lane sooner.
+            unknown: the saga's definition is not here; a worker that has it offers the lane sooner.
         """
 
     def hand_on(self, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:

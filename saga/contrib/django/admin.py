@@ -1,4 +1,4 @@
-"""Admin: sagas to look at, and nothing else; whoever is to act on them uses the command line or the API.
+"""Admin: sagas to look at, and nothing else. To act on them, use the command line or the API.
 
 Every query is bounded, however many sagas there are: nothing is counted beyond a few pages, each filter has an index, and
 what is large is cut by the database. SELECT on the schema is all it takes.

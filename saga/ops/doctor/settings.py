@@ -44,7 +44,7 @@ _NAMES = {content: name for name, content in registry.name_to_type.items()}
 
 
 def untrusted_content(app: Celery) -> Iterator[Finding]:
-    """No worker reads what can harm it before a task ever sees it."""
+    """No worker accepts messages that can harm it before any task sees them."""
     accepted = {_NAMES.get(content, content) for content in app.conf.accept_content or ()}
     for name in sorted(accepted & _RISKS.keys()):
         yield Finding(
@@ -55,7 +55,7 @@ def untrusted_content(app: Celery) -> Iterator[Finding]:
 
 
 def time_limits(app: Celery) -> Iterator[Finding]:
-    """Celery's time limits end the carrier's task, which has its own."""
+    """Celery's time limits would end the carrier's task; it has its own."""
     for name in ("task_time_limit", "task_soft_time_limit"):
         if app.conf[name] is not None:
             yield Finding(
@@ -94,7 +94,7 @@ def broker(app: Celery) -> Iterator[Finding]:
 
 
 def transport(app: Celery) -> str:
-    """What carries the app's messages, such as ``redis`` or ``amqp``; nothing where the broker's URL cannot be read."""
+    """What carries the app's messages, such as ``redis`` or ``amqp``; nothing if the broker's URL cannot be read."""
     try:
         return str(app.connection_for_write().transport_cls)
     except (KeyError, ValueError):

@@ -20,7 +20,7 @@ from saga.ops.doctor.settings import transport
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One job of a saga, and where it stands."""
+    """One job of a saga, and the place where it is defined."""
 
     saga: Saga
     step: str
@@ -53,7 +53,7 @@ def registered(app: Celery, catalog: Catalog) -> Iterator[Finding]:
 
 
 def queues(app: Celery, catalog: Catalog) -> Iterator[Finding]:
-    """Every step's queue exists, where Celery may not make it."""
+    """Every step's queue exists, if Celery may not make it."""
     if app.conf.task_create_missing_queues:
         return
     for place in _places(catalog):
@@ -99,7 +99,7 @@ class _Option:
     """A task's option that means nothing inside a saga.
 
     Attributes:
-        setting: where an app-wide value comes from, which is nobody's wish for this task.
+        setting: the app-wide setting that gives its value, which was not set for this task.
     """
 
     name: str
@@ -131,7 +131,7 @@ def options(app: Celery, catalog: Catalog) -> Iterator[Finding]:
 
 
 def definitions(app: Celery, catalog: Catalog) -> Iterator[Finding]:  # noqa: ARG001 - every check is given both
-    """What was warned of when the sagas were built, where nobody may have seen it."""
+    """The warnings from when the sagas were built, which may not have been seen."""
     for saga in catalog:
         for warning in saga.warnings:
             yield Finding(Level.WARNING, warning.what, warning.remedy)

@@ -1,4 +1,4 @@
-"""The checks of what is alive: workers, relays, and whether what waits can reach one that may run it."""
+"""The checks of what is alive: workers and relays, and whether waiting work can reach a worker that may run it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Fleet:
     Attributes:
         realm: the app's own.
         at_work: there is something to be done in it.
-        looked: seconds since a relay looked, where that is known.
+        looked: seconds since a relay looked, if that is known.
         sagas: name to fingerprint, of the app's definitions.
         queues: those of the app's steps.
         nodes: the broker's Celery workers that answer: the queues each consumes, and the tasks it knows.
@@ -51,7 +51,7 @@ class Fleet:
 
     @property
     def grave(self) -> Level:
-        """How grave it is that nobody works."""
+        """How grave it is that no worker is alive."""
         return Level.BAD if self.at_work else Level.WARNING
 
 
@@ -86,7 +86,7 @@ def _queues(catalog: Catalog) -> frozenset[str]:
 
 
 def _nodes(app: Celery) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-    """What the Celery workers say of themselves; nothing where the broker does not answer, or cannot broadcast."""
+    """What the Celery workers say of themselves; nothing if the broker does not answer, or cannot broadcast."""
     # In a thread: not every transport keeps to a timeout while it connects.
     answers = answer_within(_PATIENCE, "saga-doctor", lambda: _inspected(app))
     return answers[0] if answers else {}
@@ -123,7 +123,7 @@ def relays(found: Fleet) -> Iterator[Finding]:
 
 
 def late_work(found: Fleet) -> Iterator[Finding]:
-    """Nothing waits that nobody can take, or for long."""
+    """No work waits that no worker can take, or waits for long."""
     for each in [one for one in found.waiting if one.realm in ("", found.realm)][:_MOST]:
         hindered = obstacle(each, found.members) is not None
         if hindered or each.seconds > _LATE:
@@ -157,7 +157,7 @@ def definitions(found: Fleet) -> Iterator[Finding]:
 
 
 def listeners(found: Fleet) -> Iterator[Finding]:
-    """Somebody listens to each queue of the app's steps."""
+    """A worker listens to each queue of the app's steps."""
     living = serving(found.members, found.realm)
     heard = {queue for member in living for queue in member.about.queues}
     for queue in sorted(found.queues - heard) if living else ():
@@ -169,7 +169,7 @@ def listeners(found: Fleet) -> Iterator[Finding]:
 
 
 def strangers(found: Fleet) -> Iterator[Finding]:
-    """Who else takes messages from the app's queues."""
+    """Which other workers take messages from the app's queues."""
     ours = {member.about.node for member in found.members if member.alive}
     for node, (queues, tasks) in sorted(found.nodes.items()):
         shared = ", ".join(sorted(queues & found.queues))

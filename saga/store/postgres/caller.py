@@ -1,7 +1,8 @@
-"""Caller: the transaction of a caller that a start becomes part of, whichever library holds it.
+"""Caller: the transaction of a caller that a start becomes part of, in any library that we know.
 
-Everything that is no transaction, and would commit the start by itself, is refused. What is SQLAlchemy's goes through
-its own SQL, and so through any driver for Postgres; Django's and psycopg's connections through psycopg.
+A connection without a transaction, which would commit the start by itself, is refused. Statements on SQLAlchemy's
+connections go through its own SQL, and so through any driver for Postgres; those on Django's and psycopg's connections go
+through psycopg.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def join(connection: CallerConnection, schema: str) -> Link:
     """What runs a statement in the caller's transaction.
 
     Raises:
-        InputError: it is nothing that we know, or it commits each statement.
+        InputError: it is of a kind that we do not know, or it commits each statement.
     """
     if isinstance(connection, scoped_session):
         connection = connection()

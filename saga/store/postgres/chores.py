@@ -1,4 +1,4 @@
-"""Chores: what the relay does to lanes, each in a transaction of its own, and lane by lane where one makes it fail."""
+"""Chores: what the relay does to lanes, each in a transaction of its own; lane by lane, if one lane makes it fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Message = TypeVar("Message", Dispatch, Ping)
 
 PARTLY = (psycopg.DataError, psycopg.IntegrityError, pg.RaiseException, pg.InternalError_, pg.LockNotAvailable,
            pg.QueryCanceled, pg.DeadlockDetected)  # fmt: skip
-"""What a statement about many lanes fails with because of one of them."""
+"""The errors of a statement about many lanes that one of the lanes causes."""
 _PATIENCE_WITH_ONE = 0.1
 _LONGEST = 2.0
 _ASIDE = 5.0
@@ -37,7 +37,7 @@ _MOST_ASIDE = 1000
 
 
 class Chores:
-    """The relay's transactions on the work of its realm, and on what is anybody's.
+    """The relay's transactions on the work of its realm, and on work without a realm.
 
     Args:
         publish: sends messages, without waiting for the broker.
@@ -231,7 +231,7 @@ class Chores:
             emit(LaneNotPutOff(saga_id, lane, failed))
 
     def _set_aside(self) -> list[UUID]:
-        """The sagas to leave alone for now; how often is remembered for a while longer."""
+        """The sagas to leave alone for now. How often that was is remembered for a while longer."""
         now = time.monotonic()
         kept = [(saga_id, aside) for saga_id, aside in self._aside.items() if now < aside[0] + 60]
         self._aside = dict(kept[-_MOST_ASIDE:])

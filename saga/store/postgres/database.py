@@ -183,7 +183,7 @@ class Database:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep one connection for all that this thread does meanwhile."""
+        """Keep one connection for all that this thread does inside."""
         if getattr(self._local, "held", None) is not None:
             yield
             return
@@ -240,7 +240,7 @@ SESSION = {
     "search_path": "''",
     "default_transaction_isolation": f"'{_ISOLATION}'",
 }
-"""What our statements and the driver rely on, whatever the defaults of the database and the role are."""
+"""Settings that our statements and the driver rely on, in place of the defaults of the database and the role."""
 
 
 def isolation_remedy(role: str) -> str:
@@ -259,10 +259,10 @@ by their keys, also if the tables were small or not yet analysed when it was don
 
 
 LENT_SETTINGS = (*PLANNING, "IntervalStyle", "TimeZone", "standard_conforming_strings", "search_path")
-"""What user code gets as its role's default again; not ``DateStyle``, without which the driver can read no date."""
+"""Settings that user code gets with its role's defaults again; not ``DateStyle``, which the driver needs to read dates."""
 
 LENT = "saga_lent"
-"""Marks a connection that user code has, until its session is as it was."""
+"""Marks a connection that user code uses, until its session is as it was."""
 
 
 def _drop_if_lent(_: object, record: ConnectionPoolEntry) -> None:

@@ -1,7 +1,8 @@
 """Due: the relay's statements on ``work`` and ``relay``: what is due, overdue, orphaned or lost on its way.
 
-Each is bounded by an index, whatever waits: it looks at one range of it, from its start, for so many rows. A connection
-is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
+Each statement is bounded by an index, however much waits: it looks at one range of the index, from its start, for so many
+rows. A connection is passed in; nothing commits here. A statement that changes who holds a row also appends the log's
+entry for it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from saga.store.postgres.fleet import ALIVE
 from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, ENTRY
 
 NOW = "(SELECT clock_timestamp())"
-"""As an index can be asked about it: once in a statement. Written plainly, the function is called for each row there is."""
+"""The time in a form that an index can use: once in a statement. Written plainly, the function is called for each row."""
 
 # --- whose turn it is -------------------------------------------------------------------------------------------------
 
 
 def take_turn(link: Link, realm: str, patience: float = 1.0) -> bool:
-    """Whether this transaction is the one relay of its realm; it may not hang, lest it hold up the others.
+    """Whether this transaction is the one relay of its realm. It must not hang, because it would hold up the others.
 
     The lock is a row's, which only those who may write can take.
 
@@ -117,7 +118,7 @@ LOTS = f"""
         ) AS next
     ), page AS MATERIALIZED (SELECT * FROM lot LIMIT %(lots)s)
 """
-"""The lots of sent lanes after a queue, a page of them: each of one queue, one priority, and sent as often."""
+"""A page of the lots of sent lanes after a queue. A lot has one queue and one priority, and was sent equally often."""
 
 IN_LOT = f"realm = page.realm AND queue = page.queue AND {_RANK} = page.rank AND {_TIMES} = page.times"
 
@@ -168,7 +169,7 @@ LAST = f"""
 
 
 def _give_back(kind: str, which: str) -> str:
-    """Append a fact about the open attempt of claimed lanes, and free them for whoever can decide what follows."""
+    """Append a fact about the open attempt of claimed lanes, and free them for a worker that can decide what follows."""
     return f"""
         , gone AS (
             SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,

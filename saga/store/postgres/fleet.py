@@ -1,7 +1,7 @@
 """Fleet: every statement on ``worker``: which processes run sagas, which of them live, and what waits for one.
 
-A connection is passed in; nothing commits here. A row says what a process told of itself; whether it lives, its
-liveness lock tells.
+A connection is passed in; nothing commits here. A row says what a process told of itself; its liveness lock shows whether
+it is alive.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def hand_on(link: Link, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]
 
 
 def offer_parked(link: Link, about: About, limit: int) -> list[Dispatch]:
-    """Offer at once what is parked for want of a definition that this process has."""
+    """Offer at once what is parked because no worker had its definition, if this process has it."""
     rows = link.run(
         f"""
         UPDATE {{s}}.work AS w SET due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1, problem = NULL
@@ -174,7 +174,7 @@ class Waiting:
     """Lanes that are alike and wait for a worker.
 
     Attributes:
-        saga: the name of their saga; ``None`` where its definition is not stored.
+        saga: the name of their saga; ``None`` if its definition is not stored.
         problem: why they are parked.
         sent: their messages are on their way.
         lanes: how many.
@@ -257,11 +257,11 @@ _BACKLOG = f"""
     FROM waiting LEFT JOIN {{s}}.definition AS d USING (fingerprint)
     ORDER BY 8 DESC
 """
-"""What waits, by the indexes that the relay goes by, however much that is: the first lanes of each range of theirs."""
+"""What waits, however much that is: the first lanes of each range of the indexes that the relay uses."""
 
 
 def read_waiting(link: Link, after: float, most: int = 10_000) -> list[Waiting]:
-    """What is parked, or has been due for so many seconds; what has waited longest first.
+    """Lanes that are parked, or have been due for so many seconds; those that have waited longest come first.
 
     Args:
         most: how many lanes are looked at, of those that were sent and of each kind that was not.
@@ -270,7 +270,7 @@ def read_waiting(link: Link, after: float, most: int = 10_000) -> list[Waiting]:
 
 
 def read_waiting_of(link: Link, sagas: Sequence[UUID], after: float) -> dict[UUID, Waiting]:
-    """Of each of these sagas that is parked, or has been due for so many seconds, what has waited longest."""
+    """The lane that has waited longest of each of these sagas, if it is parked or has been due for so many seconds."""
     statement = _WAITING.format(which="w.saga_id,", given="AND w.saga_id = ANY(%(sagas)s)").replace("BY 8", "BY 9")
     rows = link.run(statement, {"after": after, "sagas": list(sagas)})
     return {row[0]: Waiting(*row[1:]) for row in reversed(rows)}
@@ -327,7 +327,7 @@ def read_relay_age(link: Link, realm: str) -> float | None:
 
 
 def has_work(link: Link, realm: str) -> bool:
-    """Whether anything is to be done in that realm: work that waits, or runs."""
+    """Whether there is work in that realm that waits or runs."""
     kinds = ("worker IS NULL AND sent IS NULL", "worker IS NULL AND sent IS NOT NULL", "worker IS NOT NULL")
     # By an index for each kind: those of another realm, which may be millions, are not read.
     found = [f"EXISTS (SELECT FROM {{s}}.work WHERE realm = r.realm AND {kind})" for kind in kinds]

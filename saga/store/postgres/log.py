@@ -57,7 +57,7 @@ def read_definition(link: Link, fingerprint: str) -> Outline | None:
     """The stored outline of that fingerprint.
 
     Raises:
-        CorruptLog: what is stored is not what the fingerprint was taken of.
+        CorruptLog: what is stored has another fingerprint.
     """
     rows = link.run("SELECT doc FROM {s}.definition WHERE fingerprint = %(fingerprint)s", {"fingerprint": fingerprint})
     if not rows:
@@ -223,7 +223,7 @@ def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = 
 
 
 def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[Entry]:
-    """The log from a known entry on, that one included; all of it where it does not have that entry, or is not as old.
+    """The log from a known entry on, with that entry; the whole log, if it does not have that entry at that time.
 
     Returns:
         nothing if there is no such saga any more.
@@ -244,7 +244,7 @@ _ENDED = [str(status) for status in Status if status.terminal or status is Statu
 
 
 def read_ends(link: Link, ids: Sequence[UUID], logs: Sequence[UUID]) -> dict[UUID, End]:
-    """Where each of these sagas stands that exists, with the log of those that have ended and whose log is wanted.
+    """Where each of these sagas stands, if it exists, with the log of those that have ended and whose log is wanted.
 
     Raises:
         CorruptLog: one of them holds JSON that Python does not read.

@@ -1,4 +1,4 @@
-"""Pings: the statements on ``probe``: whether a queue's messages still come through, learned by one that is sent after them.
+"""Pings: the statements on ``probe``. A ping that is sent after a queue's messages shows whether these still come through.
 
 A connection is passed in; nothing commits here.
 """
@@ -50,7 +50,7 @@ def next_pings(link: Link, realm: str, after: str, lots: int) -> tuple[list[Ping
 
 
 def see_ping(link: Link, realm: str, queue: str, number: int) -> None:
-    """Note that a ping came through, be it the outstanding one or one before: all that was sent before it had its turn."""
+    """Note that a ping came through, the outstanding one or an earlier one: all that was sent before it had its turn."""
     link.run(
         """
         UPDATE {s}.probe SET through = greatest(through, to_timestamp(0) + %(number)s::bigint * interval '1 microsecond')

@@ -26,7 +26,7 @@ HEADER = (
     "id, name, fingerprint, key, status, reason, tags, input_hash, "
     f"{_held('started_at')}, {_held('updated_at')}, {_held('finished_at')}, realm"
 )
-"""Times that Python cannot hold come as the nearest ones it can: one such row must not hide all others."""
+"""Times that Python cannot hold come as the nearest that it can: one such row must not hide all others."""
 
 
 def read_header(link: Link, saga_id: UUID) -> Header | None:
@@ -96,7 +96,7 @@ _PARKED = f"""id IN (
 
 
 def _by_status(statuses: Sequence[str]) -> list[str]:
-    """Conditions that between them find each saga of these statuses once, each with an index that has them in order."""
+    """Conditions that together find each saga of these statuses once; each has an index with them in order."""
     found = []
     for status in dict.fromkeys(statuses):
         assert status in list(Status), status
@@ -112,7 +112,7 @@ def _by_status(statuses: Sequence[str]) -> list[str]:
 
 
 def _by_time(since: datetime | None, until: datetime | None) -> list[str]:
-    """Conditions that between them find each saga of that time once: by its id, or among those whose id's time is off."""
+    """Conditions that together find each saga of that time once: by its id, or among those with a wrong time in the id."""
     if since is None and until is None:
         return ["TRUE"]
     near = " AND ".join(["id >= %(low)s"] * (since is not None) + ["id < %(high)s"] * (until is not None))
@@ -127,7 +127,7 @@ _SKEW = timedelta(minutes=1)
 
 
 _ZONES = timedelta(hours=27)
-"""What the zone of a moment that names none, the session's, may make of it."""
+"""How far the session's time zone may move a moment that names no zone."""
 
 
 def _id_at(moment: datetime | None, sign: int) -> UUID | None:

@@ -11,7 +11,7 @@ _LANES = 50_000
 
 
 def count_by_status(link: Link) -> tuple[dict[str, int], frozenset[str]]:
-    """How many sagas there are in each status; and the statuses whose number is an estimate, for there are many."""
+    """How many sagas there are in each status, and the statuses whose number is an estimate because there are many."""
     rows = link.run(
         """
         WITH lanes AS MATERIALIZED (SELECT saga_id FROM {s}.work LIMIT %(lanes)s)

@@ -1,4 +1,4 @@
-"""Transaction: what a transactional step and the log's entry share; nothing of the step is left in its session afterwards.
+"""Transaction: what a transactional step and the log's entry share. Afterwards nothing of the step is left in the session.
 
 User code may do anything on the connection: change settings, take locks, even end the transaction. A savepoint, set
 before and released after, tells whether the transaction still stands. The session is made clean in the statements that
@@ -45,7 +45,7 @@ class Guest(Protocol):
     ) -> None: ...
 
     def settle(self) -> None:
-        """Raise, if what the task wrote is not to be committed though it returned."""
+        """Raise if what the task wrote must not be committed, though the task returned."""
 
     def committed(self) -> None:
         """The transaction is known to be committed. It may be told again."""
@@ -184,7 +184,7 @@ class StepTransaction:
 
 
 def _looks(driver: psycopg.Connection[Any]) -> dict[str, Any]:
-    """All that user code may have set on the driver's side: row factories, handlers, isolation."""
+    """What user code may have set in the driver: row factories, handlers, isolation."""
     return {name: [*value] if isinstance(value, (list, deque)) else value for name, value in vars(driver).items()}
 
 

@@ -1,6 +1,6 @@
 """Work: the statements on ``work`` of those who claim lanes and move them on; those of the relay are in ``due``.
 
-A connection is passed in; nothing commits here. Whatever changes who holds a row appends the log's entry for it.
+A connection is passed in; nothing commits here. A statement that changes who holds a row also appends the log's entry.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLACES = """AS r (
 A_CENTURY = "interval '876000 h'"
 AT_ONCE = f"clock_timestamp() - {A_CENTURY}"
 AT_ONCE_BEFORE = "1980-01-01 UTC"
-"""What is due at once is due a century ago: still in order, and whatever the clock does next, by whoever's clock."""
+"""What is due at once is due a century ago. So it is still in order, and due by any clock, even one that steps back."""
 _WAIT = "make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE r.wait END)"
 _DUE = f"""CASE WHEN r.due IS NOT NULL THEN r.due WHEN NOT r.owned AND coalesce(r.wait, 0) = 0 THEN {AT_ONCE}
                 ELSE clock_timestamp() + {_WAIT} END"""
@@ -61,7 +61,7 @@ _MAYBE_LATE = f"""
     EXISTS (SELECT FROM {{s}}.work AS d WHERE d.saga_id = w.saga_id AND d.lane = '{DEADLINE}'
             AND (d.due_at <= clock_timestamp() OR d.problem IS NOT NULL))
 """
-"""Whether the saga's own deadline may have passed. Its row is there while that matters; where it is parked, it is due later."""
+"""Whether the saga's own deadline may have passed. Its row is there while that matters; a parked row is due later."""
 
 
 def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: str) -> dict[tuple[UUID, str], Offer]:
@@ -73,7 +73,7 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
         limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
 
     Returns:
-        what became of each; nothing for those of which there is no such lane.
+        what became of each; nothing for lanes that do not exist.
     """
     several = len({wish.saga_id for wish in wishes}) < len(wishes)
     rows = link.run(
@@ -212,7 +212,7 @@ def owned_tokens(link: Link, worker: int) -> list[UUID]:
 
 
 def offer_on(link: Link, lanes: Sequence[tuple[UUID, str]], *, alone: bool) -> list[Dispatch]:
-    """The messages of those lanes that there are and that are free, to be sent anew by a worker that took the first ones.
+    """The messages of those lanes that exist and are free, to be sent anew by a worker that took the first ones.
 
     That they are is noted, else a ping that overtakes them would prove them lost. Of what was sent a moment ago nobody
     asks yet. Whatever else somebody's message may name goes no further.
@@ -243,7 +243,7 @@ def park(link: Link, saga_id: UUID, lane: str, problem: str, *, unknown: bool = 
     """Note why a free lane cannot be run here, and offer it again later: after 1 s, then twice as long each time, to 5 min.
 
     Args:
-        unknown: for want of the saga's definition; who has it offers the lane sooner.
+        unknown: the saga's definition is not here; a worker that has it offers the lane sooner.
     """
     link.run(
         """
