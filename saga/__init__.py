@@ -131,7 +131,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names.spl
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the module that has it, once it is asked for: whoever reads a log needs no Celery."""
+    """Load a public name from the module that has it, once it is asked for, so that reading a log needs no Celery."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -66,7 +66,7 @@ class Relay:
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""
-        # On one connection: that it broke is then noticed, whatever broke it, and begins a grace.
+        # On one connection: if it breaks, for any reason, this is noticed, and a grace begins.
         with self._store.hold():
             while True:
                 # Who was the relay looks again first; the others stand by in case it does not.

@@ -229,7 +229,7 @@ class Publisher:
         options["headers"] = {QUEUE: queue_name, **stamp}
         # As the app's own messages are, so that they are accepted wherever those are, and signed if those are.
         options["serializer"] = self._app.conf.task_serializer
-        # Each in a context of its own: a message belongs to nobody's trace, so to that of no other message either.
+        # Each in a context of its own: a message belongs to no trace, and so not to that of another message.
         Context().run(
             self._app.send_task,
             task, args, producer=producer, queue=queue_name, router=self._router, ignore_result=True, retry=False,
@@ -273,7 +273,7 @@ class Publisher:
         try:
             return tuple(self._app.connection_for_write().connection_errors)
         except Exception:
-            return ()  # no start fails for it; whoever sends reports it
+            return ()  # no start fails because of it; the sending thread reports it
 
 
 def is_reserved(queue_name: str) -> bool:

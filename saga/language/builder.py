@@ -100,7 +100,7 @@ class Builder:
         check_type(f"saga {self.saga!r}: the input", input)
         return fields
 
-    # the walk: each returns the stored document of what it read
+    # the walk: each returns the document to store for what it has read
 
     def sequence(self, items: Any, *, in_parallel: bool) -> list[Any]:
         if not items:

@@ -118,11 +118,11 @@ class Offer:
     """What became of a wish.
 
     Attributes:
-        attempt: to make; ``None`` where whoever takes the lane has to decide first, also whether the saga is too late.
+        attempt: to make; ``None`` if the worker that takes the lane has to decide first, also whether the saga is too late.
         open: the lane was free and due.
         won: the lane is taken, and the start of its attempt appended.
-        entries: the columns of what the log has after the entries that were known, the new one last; of the whole log
-            where it does not have them; of a lane that is neither taken nor to be decided about, nothing.
+        entries: the columns of what the log has after the entries that were known, the new one last. Of the whole log, if
+            it does not have those; empty, if the lane is neither taken nor to be decided about.
     """
 
     fingerprint: str

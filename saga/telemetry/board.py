@@ -115,7 +115,7 @@ class Board:
 
     def end(self, slot: int | None) -> None:
         """Show an attempt no more."""
-        # A process that a step forks may come through here with what is its parent's.
+        # A process that a step has forked may come here with its parent's slot.
         if slot is not None and self._pid == os.getpid():
             self._marks[slot] = 0
             self._free.append(slot)

@@ -34,7 +34,7 @@ class Report:
         """The attempt was the last one, and this is why."""
         self._open = False
         with suppress(Exception):  # no saga fails for what watches it
-            # Else the integration that drops what is reported twice would take this for the second time.
+            # Otherwise the integration that drops duplicates would take this for one.
             Context().run(self._send, error)
 
     def hold(self, event: Any, hint: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Stream: what happens in this process, told as facts to whoever has asked for their kind.
+"""Stream: what happens in this process, as facts, for the listeners that have asked for their kind.
 
-Whoever does something emits one fact, a small frozen value that is named in the past tense for what has happened, and
+Code that does something emits one fact, a small frozen value that is named in the past tense for what has happened, and
 knows nobody who listens. The facts are in ``facts``, by what they are about:
 
     sagas      opened, appended to, found cut short; what became of an append
@@ -12,7 +12,7 @@ knows nobody who listens. The facts are in ``facts``, by what they are about:
 What is made of them is in one place each: log lines in ``wording``, signals in ``signals``, the events of Celery's
 monitoring in ``monitor``, what ``celery inspect`` answers in ``board``, Sentry's events in ``sentry``.
 
-A listener is a function of one fact. It is called at once, in the thread and the context of whoever emits, in the order
+A listener is a function of one fact. It is called at once, in the thread and the context of the code that emits, in the order
 of subscription. It informs, it never decides, and waits for nothing: the fact may be emitted while a transaction is open.
 States in a fact are to be read during the call only, for they go on. What a listener raises becomes a fact too, and harms
 neither who emitted nor the other listeners. A fact without listeners costs a look into a dictionary.

@@ -48,7 +48,7 @@ class Watch:
 
 @contextmanager
 def watched(attempt: AttemptName, trace: Mapping[str, str] | None) -> Iterator[Watch]:
-    """Make an attempt in the trace of whoever started its saga, and hold back what Sentry is told of its failure."""
+    """Make an attempt in the trace in which its saga was started, and hold back what Sentry is told of its failure."""
     with restored(trace), held_back(attempt) as report:
         yield Watch(attempt, report)
 

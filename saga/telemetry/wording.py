@@ -86,7 +86,7 @@ REDACTED = "<in the saga log>"
 logger = logging.getLogger("saga")
 
 _EMITTER = 3
-"""How many calls above the logger's own is whoever emitted: ``Line.say``, ``Stream.emit``, and it."""
+"""How many calls above the logger's own the emitting code is: ``Line.say``, ``Stream.emit``, and itself."""
 
 Fill = Callable[[Any], tuple[object, ...]]
 

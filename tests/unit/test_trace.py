@@ -1,4 +1,4 @@
-"""A saga belongs to the trace of whoever started it, and to no other."""
+"""A saga belongs to the trace in which it was started, and to no other."""
 
 from __future__ import annotations
 

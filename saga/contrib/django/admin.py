@@ -60,7 +60,7 @@ class StatusFilter(admin.SimpleListFilter):
         if status is None:
             return sagas
         if status == Status.RUNNING:
-            # What runs has work; no index knows it. As an array, whatever the planner believes of how many there are.
+            # Running sagas are found through their work, for no index has that status. As an array, for any estimate of the planner.
             newest = f'SELECT DISTINCT saga_id FROM "{schema()}".work ORDER BY saga_id DESC LIMIT {_COUNTED}'
             at_work = RawSQL(f'"{schema()}".instance.id = ANY(ARRAY({newest}))', (), output_field=BooleanField())
             return sagas.filter(at_work, status=status)

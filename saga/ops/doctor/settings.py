@@ -49,7 +49,7 @@ def untrusted_content(app: Celery) -> Iterator[Finding]:
     for name in sorted(accepted & _RISKS.keys()):
         yield Finding(
             Level.WARNING,
-            f"accept_content allows {name}: {_RISKS[name]}, whoever sent it",
+            f"accept_content allows {name}: {_RISKS[name]}, from any sender",
             f"take {name!r} out of accept_content; sagas need no more than task_serializer='json'",
         )
 

@@ -139,7 +139,7 @@ class Database:
             self.url,
             isolation_level="AUTOCOMMIT",
             pool_size=self._pool_size,
-            max_overflow=self._pool_size,  # as many transactional steps as threads; whoever comes then, waits
+            max_overflow=self._pool_size,  # as many transactional steps as threads; any more wait
             pool_use_lifo=True,
             connect_args=options,
             hide_parameters=True,

@@ -84,7 +84,7 @@ _UNTIL = "to_timestamp(%(until)s)"
 
 SEND_DUE = Chore(
     "be sent",
-    # What is due at once and what is due by the clock have turns of their own: neither waits for the other.
+    # Lanes that are due at once and lanes that are due by the clock have turns of their own: neither wait for the others.
     f"""
     SELECT w.saga_id, w.lane
     FROM unnest(%(realms)s::text[]) AS scope (realm),

@@ -81,7 +81,7 @@ def open_sagas(
     Raises:
         psycopg.errors.LockNotAvailable: it held it for longer.
     """
-    # A function of the owner's: whoever starts sagas has no right to write anything else.
+    # A function of the owner: a client that starts sagas has no right to write anything else.
     rows = link.run(
         f"SELECT {{s}}.open(%(sagas)s::jsonb, %(works)s::jsonb, %(patience)s, {FORMAT})",
         {"sagas": portable(sagas), "works": portable(works), "patience": _milliseconds(patience)},

@@ -45,7 +45,7 @@ definition = Table(
     Column("version", Integer, nullable=False),
     Column("doc", JSONB, nullable=False),
     _moment("created_at"),
-    # Lane to step of what is run first; null where a version before has registered it.
+    # Lane to the step that runs first there; null if an earlier version has registered it.
     Column("opening", JSONB),
     CheckConstraint("version > 0", name="definition_version_positive"),
 )
@@ -165,7 +165,7 @@ work = Table(
     Column("token", Uuid),
     Column("problem", Text),
     Column("realm", Text, nullable=False, server_default=""),
-    # Whoever noted the problem does not have the saga's definition.
+    # The worker that noted the problem does not have the saga's definition.
     Column("unknown", Boolean, nullable=False, server_default=text("false")),
     # By how many seconds a time was moved back when the clock was; and which: of a claimed lane, when its attempt started;
     # of another, when it is due now. Where either is something else since, that says nothing any more.
@@ -212,7 +212,7 @@ identity = Table(
     CheckConstraint("single", name="identity_single"),
 )
 
-# A row for each realm; whoever has it locked is its relay.
+# A row for each realm; the process that has it locked is its relay.
 relay = Table(
     "relay",
     metadata,

@@ -106,7 +106,7 @@ class StepTransaction:
         self.connection.begin()
         defaults = _local(dict.fromkeys(LENT_SETTINGS, "DEFAULT"))
         self.connection.exec_driver_sql(f"{self._limits}; {defaults}; SAVEPOINT {_SAVEPOINT}")
-        # A copy for user code: what is registered in one of the two does not show in the other.
+        # A copy for user code: what one of the two registers does not show in the other.
         self._adapters, driver._adapters = driver.adapters, AdaptersMap(driver.adapters)
         self._looks = _looks(driver)
 

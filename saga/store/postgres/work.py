@@ -166,7 +166,7 @@ class OpenLane:
 
     Attributes:
         due_at: the earliest claim; of a claimed lane, when the relay looks at it again.
-        attempt: to make, or under way; ``None`` where whoever claims the lane decides first.
+        attempt: to make, or under way; ``None`` if the worker that claims the lane decides first.
         problem: why it is parked.
         host: where the worker that has it runs, and ``pid`` its process there, as far as it has told.
     """
