@@ -21,6 +21,7 @@ from saga.core.due import Due
 from saga.core.events import AttemptEvent, Event
 from saga.core.outline import Fork, Lane, Outline, StepOutline
 from saga.core.ref import AttemptRef
+from saga.core.scope import OUTERMOST, Direction
 from saga.core.state import Lanes, Standing, State, Status, StepState, StepStatus, Track
 
 
@@ -37,49 +38,43 @@ def commands(outline: Outline, state: State, only: Iterable[str] | None = None) 
 def find_lanes(outline: Outline, state: State) -> Lanes:
     """Where the lanes stand, found by a walk along all of them."""
     lanes = Lanes()
-    if _awaits_actions(state):
-        for lane in outline.lanes.values():
-            _await_action(lanes, lane, state)
-    elif not state.abandoned:
+    if not state.abandoned:
         _go_along(lanes, outline.main, state)
     lanes.moved = None
     return lanes
 
 
 class Course(NamedTuple):
-    """What all lanes go by.
+    """What the lanes of a scope go by.
 
     Attributes:
-        awaits: it is rolled back, and no undo may start yet.
+        awaits: the scope is rolled back, and no undo may start yet.
     """
 
-    rolling_back: bool
+    direction: Direction
     awaits: bool
     halted: bool
     opening: Due | None
 
 
-def course(state: State) -> Course:
-    """The course of a saga as it stands."""
-    return Course(state.rolling_back, _awaits_actions(state), state.halted, state.opening)
+def course(outline: Outline, state: State, event: Event) -> Course:
+    """The course of the scope that an event is about, as it stands."""
+    step = outline.steps.get(event.step) if isinstance(event, AttemptEvent) else None
+    scope = state.scopes[step.scope if step else OUTERMOST]
+    return Course(scope.direction, scope.awaits_actions, state.halted, state.opening)
 
 
 def move(outline: Outline, state: State, event: Event, course_before: Course) -> None:
     """Move the lanes on of a state in the making that an event has brought further; they are lost where its course changes."""
     assert state.lanes is not None
-    if not isinstance(event, AttemptEvent) or course(state) != course_before:
+    if not isinstance(event, AttemptEvent) or course(outline, state, event) != course_before:
         state.lanes = None
     elif step := outline.steps.get(event.step):
         lane = outline.lanes[step.lane]
-        if _awaits_actions(state):
+        if state.scopes[lane.scope].awaits_actions:
             _await_action(state.lanes, lane, state)
         else:
             _move_on(state.lanes, outline, lane, state)
-
-
-def _awaits_actions(state: State) -> bool:
-    """Whether it is rolled back, and no undo may start yet."""
-    return state.rolling_back and state.open > 0
 
 
 def _await_action(lanes: Lanes, lane: Lane, state: State) -> None:
@@ -106,23 +101,29 @@ def _move_on(lanes: Lanes, outline: Outline, lane: Lane, state: State) -> None:
 
 def _go_along(lanes: Lanes, lane: Lane, state: State, start: int = 0) -> bool:
     """Go along a lane, from one of its items on, to where it stands; whether it is over."""
+    scope = state.scopes[lane.scope]
+    if scope.awaits_actions:
+        for each in lane.lanes():
+            _await_action(lanes, each, state)
+        return False
+    backward = scope.backward
     for place in range(start, len(lane.items)):
-        item = lane.items[-1 - place if state.rolling_back else place]
+        item = lane.items[-1 - place if backward else place]
         if isinstance(item, Fork):
             awaited = sum(not _go_along(lanes, branch, state) for branch in item.lanes)
             if awaited:
                 lanes.put(lane.name, Standing(place, None, awaited))
                 return False
-        elif track := _unfinished(state.steps[item.name], state):
-            lanes.put(lane.name, Standing(place, _next(item, track, state, undo=state.rolling_back)))
+        elif track := _unfinished(state.steps[item.name], undo=backward):
+            lanes.put(lane.name, Standing(place, _next(item, track, state, undo=backward)))
             return False
     lanes.put(lane.name, None)
     return True
 
 
-def _unfinished(step: StepState, state: State) -> Track | None:
+def _unfinished(step: StepState, *, undo: bool) -> Track | None:
     """The track of a step that a lane cannot leave behind: its action's, or its undo's in a rollback."""
-    track = step.undo if state.rolling_back else step
+    track = step.undo if undo else step
     return None if track is None or track.settled else track
 
 

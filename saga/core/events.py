@@ -282,23 +282,9 @@ _BOTH_WAYS: tuple[type[AttemptEvent], ...] = (AttemptStarted, AttemptSucceeded, 
 _COLUMNS = ("lane", "step", "attempt")
 _KINDS: dict[str, tuple[type[Event], dict[str, Any]]] = {
     event.kind: (event, {})
-    for event in (
-        SagaStarted,
-        AttemptTimedOut,
-        AttemptLost,
-        AttemptInterrupted,
-        LateResult,
-        CancelRequested,
-        CompensateRequested,
-        Paused,
-        Resumed,
-        RetryRequested,
-        StepSkipped,
-        Abandoned,
-        DeadlinePassed,
-        HistoryLost,
-    )
-}
+    for event in (SagaStarted, AttemptTimedOut, AttemptLost, AttemptInterrupted, LateResult, CancelRequested,
+                  CompensateRequested, Paused, Resumed, RetryRequested, StepSkipped, Abandoned, DeadlinePassed, HistoryLost)
+}  # fmt: skip
 for _event in _BOTH_WAYS:
     _KINDS[f"step_{_event.kind}"] = (_event, {"undo": False})
     _KINDS[f"compensation_{_event.kind}"] = (_event, {"undo": True})

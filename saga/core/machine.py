@@ -23,7 +23,7 @@ Theory of operation
 A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that ended
 without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
 the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
-``open``, ``done`` and ``owed`` give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
+of a scope give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
 commands, and why an entry moves few lanes, is told in ``decision``; the table, and what a track keeps, are in ``tracks``.
 """
 
@@ -52,6 +52,7 @@ from saga.core.events import (
     StepSkipped,
 )
 from saga.core.outline import Outline, StepOutline
+from saga.core.scope import OUTERMOST
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 from saga.core.tracks import TRANSITIONS, Trigger, concerns, evolve, followed, fresh_budget, left, moved
 from saga.errors import Cause
@@ -80,13 +81,13 @@ def replay(definition: Defined, entries: Iterable[Entry], state: State | None = 
 
 def beginning(outline: Outline, state: State | None = None) -> State:
     """A state to be extended: a copy of the one to go on from, or that of a log without entries."""
-    return state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET))
+    return state.copy() if state else State(dict.fromkeys(outline.steps, NOTHING_YET), dict(outline.beginning))
 
 
 def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
     """Take entries into a state that nobody else has seen, and find where its lanes stand then."""
     for entry in entries:
-        course = None if state.lanes is None else decision.course(state)
+        course = None if state.lanes is None else decision.course(outline, state, entry.event)
         _apply(outline, state, entry)
         state.seq, state.at = entry.seq, entry.at
         if course is not None:
@@ -131,7 +132,7 @@ def _apply(outline: Outline, state: State, entry: Entry) -> None:  # noqa: C901 
     elif isinstance(event, CompensateRequested):
         if state.status is Status.COMPLETED and not state.past_pivot:
             state.paused = False
-            _roll_back(outline, state, _words("compensation requested", event))
+            _roll_back(outline, state, OUTERMOST, _words("compensation requested", event))
     elif isinstance(event, Paused):
         state.paused = not state.status.terminal
         _release_held(state)
@@ -171,18 +172,21 @@ def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: E
 
 def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
     step = outline.steps[name]
-    if step.pivot and status is StepStatus.SUCCEEDED:
-        state.past_pivot, state.cancel_reason = True, None
-    elif status is StepStatus.WAITING and state.asking:
+    if status is StepStatus.SUCCEEDED:
+        if step.pivot:
+            state.past_pivot, state.cancel_reason = True, None
+        return
+    backward = state.scopes[step.scope].backward
+    if status is StepStatus.WAITING and state.asking:
         _release_held(state)
-    elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not state.rolling_back:
+    elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not backward:
         _action_failed(outline, state, step, status)
     elif status is StepStatus.UNKNOWN:
         _ask_about(state, name)
-    elif status is StepStatus.WAITING and state.rolling_back:
+    elif status is StepStatus.WAITING and backward:
         _give_up(outline, state, name)
     elif status is StepStatus.WAITING and state.cancel_reason and state.steps[name].certain:
-        _roll_back(outline, state, state.cancel_reason)
+        _roll_back(outline, state, OUTERMOST, state.cancel_reason)
 
 
 def _action_failed(outline: Outline, state: State, step: StepOutline, status: StepStatus) -> None:
@@ -198,7 +202,7 @@ def _action_failed(outline: Outline, state: State, step: StepOutline, status: St
         state.stuck_on[step.name, False] = f"forward or back: {error}"
         _release_held(state)
     else:
-        _roll_back(outline, state, error, Cause.of(step.name, False, state.steps[step.name]))
+        _roll_back(outline, state, step.scope, error, Cause.of(step.name, False, state.steps[step.name]))
 
 
 def _ask_about(state: State, name: str) -> None:
@@ -231,7 +235,7 @@ def _apply_cancel(outline: Outline, state: State, event: CancelRequested | Deadl
     _did_not_happen(outline, state)
     state.stuck_on.clear()
     state.paused = False
-    _roll_back(outline, state, reason, cause)
+    _roll_back(outline, state, OUTERMOST, reason, cause)
 
 
 def _did_not_happen(outline: Outline, state: State) -> None:
@@ -241,13 +245,14 @@ def _did_not_happen(outline: Outline, state: State) -> None:
         doubted = name in state.asks or outline.steps[name].pivot
         if not undo and doubted and step.status is StepStatus.UNKNOWN:
             status = TRANSITIONS[step.status, Trigger.CANCELLED_IN_DOUBT]
-            _set(outline, state, name, False, evolve(_disowned(state, step), status=status))
+            _set(outline, state, name, False, evolve(_disowned(outline, state, name), status=status))
             del state.stuck_on[name, False]
 
 
-def _disowned(state: State, step: StepState) -> StepState:
+def _disowned(outline: Outline, state: State, name: str) -> StepState:
     """A step that no longer owes its undo, which has not begun."""
-    state.owed -= _unsettled(step.undo)
+    step = state.steps[name]
+    _count(outline, state, outline.steps[name].scope, owed=-_unsettled(step.undo))
     return evolve(step, undo=None)
 
 
@@ -257,11 +262,17 @@ def _pivot_stands(state: State, pivot: str) -> bool:
     return track.status is StepStatus.RUNNING or (not track.over and not track.certain)
 
 
-def _roll_back(outline: Outline, state: State, reason: str, cause: Cause | None = None) -> None:
-    state.rolling_back, state.rollback_reason = True, state.cancel_reason or reason
-    state.rollback_cause = None if state.cancel_reason else cause
+def _roll_back(outline: Outline, state: State, scope: str, reason: str, cause: Cause | None = None) -> None:
+    """Turn a scope back, with those inside it; for a cancel that waits for the pivot's outcome the whole saga."""
+    if state.cancel_reason:
+        scope, reason, cause = OUTERMOST, state.cancel_reason, None
     state.cancel_reason = None
+    turned = {inner for inner, around in outline.scopes.items() if scope in around}
+    for inner in turned:
+        state.scopes[inner] = state.scopes[inner].turned_back(reason, cause)
     for name, step in list(state.steps.items()):
+        if outline.steps[name].scope not in turned:
+            continue
         if step.status is StepStatus.WAITING:
             _give_up(outline, state, name)
         else:
@@ -278,12 +289,16 @@ def _give_up(outline: Outline, state: State, name: str) -> None:
 
 def _apply_retry(outline: Outline, state: State) -> None:
     for name, step in list(state.steps.items()):
-        if not state.rolling_back and (step.between_attempts or (name, False) in state.stuck_on):
+        backward = state.scopes[outline.steps[name].scope].backward
+        if not backward and (step.between_attempts or (name, False) in state.stuck_on):
             _set(outline, state, name, False, fresh_budget(step))
         if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
             _set(outline, state, name, True, fresh_budget(step.undo))
-    doubts = {key: words for key, words in state.stuck_on.items() if state.rolling_back and not key[1]}
-    state.stuck_on = doubts
+    state.stuck_on = {
+        (name, undo): words
+        for (name, undo), words in state.stuck_on.items()
+        if not undo and state.scopes[outline.steps[name].scope].backward
+    }
 
 
 def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
@@ -295,7 +310,7 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
         state.skipped += (event.step,)
         _set(outline, state, event.step, True, evolve(track, status=status))
         return
-    step = state.steps[event.step] if event.undo_later else _disowned(state, state.steps[event.step])
+    step = state.steps[event.step] if event.undo_later else _disowned(outline, state, event.step)
     step = evolve(step, status=status, result=event.result, undo_later=event.undo_later)
     _set(outline, state, event.step, False, step)
     if outline.steps[event.step].pivot:
@@ -306,7 +321,8 @@ def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
     if state.status.terminal:
         return
     before = f"; before that: {state.reason}" if state.reason else ""
-    state.rollback_cause, state.abandon_reason = state.cause, _words("abandoned", event) + before
+    state.scopes[OUTERMOST] = state.scopes[OUTERMOST]._replace(cause=state.cause)
+    state.abandon_reason = _words("abandoned", event) + before
     state.stuck_on.clear()
     state.paused, state.cancel_reason, state.opening = False, None, None
     for name, step in list(state.steps.items()):
@@ -333,16 +349,23 @@ def _release_held(state: State) -> None:
 def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) -> None:
     """Put a track in its place and keep the counts right."""
     old = state.steps[name]
+    scope = outline.steps[name].scope
     if undo:
-        state.owed += _unsettled(track) - _unsettled(old.undo)
+        _count(outline, state, scope, owed=_unsettled(track) - _unsettled(old.undo))
         state.steps[name] = evolve(old, undo=track)
         return
     assert isinstance(track, StepState)
-    state.open += track.open - old.open
-    state.done += track.settled - old.settled
+    _count(outline, state, scope, track.open - old.open, old.settled - track.settled)
     state.steps[name] = track
-    if state.rolling_back:
+    if state.scopes[scope].backward:
         _owe(outline, state, name)
+
+
+def _count(outline: Outline, state: State, scope: str, opened: int = 0, left: int = 0, owed: int = 0) -> None:
+    """Note that so many more are open, left and owed in a scope, and so in those that it is in."""
+    if opened or left or owed:
+        for each in outline.scopes[scope]:
+            state.scopes[each] = state.scopes[each].counted(opened, left, owed)
 
 
 def _owe(outline: Outline, state: State, name: str) -> None:
@@ -350,7 +373,7 @@ def _owe(outline: Outline, state: State, name: str) -> None:
     step = state.steps[name]
     if step.undo is None and outline.steps[name].compensate and _has_effect(step):
         state.steps[name] = evolve(step, undo=FRESH)
-        state.owed += 1
+        _count(outline, state, outline.steps[name].scope, owed=1)
 
 
 def _has_effect(step: StepState) -> bool:

@@ -8,11 +8,13 @@ own, named after its first step below the lane that forks: ``main/payment``, ``m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from saga.core.scope import OUTERMOST, Scope
 from saga.core.text import digest
 from saga.errors import CorruptLog
 
@@ -27,6 +29,7 @@ class StepOutline:
 
     Attributes:
         after_pivot: it comes after the pivot, so it can only go forward.
+        scope: the innermost that it is in.
     """
 
     name: str
@@ -36,6 +39,7 @@ class StepOutline:
     pivot: bool
     transactional: bool
     after_pivot: bool
+    scope: str = OUTERMOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,13 @@ class Lane:
 
     Attributes:
         parent: the lane that forks into it and its siblings.
+        scope: the innermost that it is in, with all its steps.
     """
 
     name: str
     items: tuple[StepOutline | Fork, ...]
     parent: str | None = None
+    scope: str = OUTERMOST
 
     def lanes(self) -> Iterator[Lane]:
         """This lane and those below it, in the order of definition."""
@@ -81,6 +87,7 @@ class Outline:
     Attributes:
         name: the saga's name.
         doc: the structure as JSON, as it is stored.
+        scopes: each scope to those that it is in, from itself on to the outermost.
     """
 
     def __init__(self, name: str, doc: Sequence[Any]) -> None:
@@ -89,6 +96,7 @@ class Outline:
         self.main = _Reader().lane(MAIN, doc)
         self.lanes: Mapping[str, Lane] = {lane.name: lane for lane in self.main.lanes()}
         self.steps: Mapping[str, StepOutline] = {step.name: step for step in self.main.steps()}
+        self.scopes: Mapping[str, tuple[str, ...]] = {OUTERMOST: (OUTERMOST,)}
 
     @property
     def outline(self) -> Outline:
@@ -99,6 +107,12 @@ class Outline:
     def fingerprint(self) -> str:
         """Changes with names, order, task names, compensations, pivot and transactional; never with policies."""
         return digest(self.to_json())
+
+    @cached_property
+    def beginning(self) -> Mapping[str, Scope]:
+        """Each scope as it stands when nothing has happened: with all of its steps ahead."""
+        steps = Counter(scope for step in self.steps.values() for scope in self.scopes[step.scope])
+        return {scope: Scope(left=steps[scope]) for scope in self.scopes}
 
     def to_json(self) -> dict[str, Any]:
         """The document to store."""

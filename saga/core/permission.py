@@ -13,7 +13,7 @@ from saga.core.events import (
     StepSkipped,
 )
 from saga.core.outline import Outline
-from saga.core.state import State, Status, StepStatus, Track
+from saga.core.state import State, Status, StepStatus
 from saga.errors import NotAllowed
 
 
@@ -54,7 +54,7 @@ def _objection(outline: Outline, state: State, request: Request) -> str | None: 
         if status is not Status.PAUSED:
             return "only a paused saga can be resumed"
     elif isinstance(request, RetryRequested):
-        return _objection_to_retry(state)
+        return _objection_to_retry(outline, state)
     elif isinstance(request, Abandoned):
         if status.terminal:
             return "only a saga that is not finished can be abandoned"
@@ -71,10 +71,10 @@ def _objection_to_skip(outline: Outline, state: State, request: StepSkipped) -> 
     return None
 
 
-def _objection_to_retry(state: State) -> str | None:
-    actions = [] if state.rolling_back else list[Track](state.steps.values())
-    tracks = actions + [step.undo for step in state.steps.values() if step.undo]
-    stuck = any(undo or not state.rolling_back for _, undo in state.stuck_on)
+def _objection_to_retry(outline: Outline, state: State) -> str | None:
+    forward = {name for name, step in outline.steps.items() if not state.scopes[step.scope].backward}
+    tracks = [track for name, step in state.steps.items() for track in (name in forward and step, step.undo) if track]
+    stuck = any(undo or step in forward for step, undo in state.stuck_on)
     if stuck or any(track.between_attempts for track in tracks):
         return None
     if any(track.status is StepStatus.RUNNING or track.held for track in tracks):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from saga.core.commands import Command
 from saga.core.due import Due, moment_of
+from saga.core.scope import OUTERMOST, Scope
 from saga.errors import Cause
 
 
@@ -42,6 +43,11 @@ class StepStatus(StrEnum):
     UNKNOWN = "unknown"
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+_SETTLED = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED})
+_OPEN = frozenset({StepStatus.RUNNING, StepStatus.UNDECIDED})
+_OVER = frozenset({StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED})
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ class Track:
     @property
     def settled(self) -> bool:
         """Whether it was done, by a worker or by hand."""
-        return self.status is StepStatus.SUCCEEDED or self.status is StepStatus.SKIPPED
+        return self.status in _SETTLED
 
     @property
     def open(self) -> bool:
         """Whether an attempt runs, or ended without a word on what follows."""
-        return self.status is StepStatus.RUNNING or self.status is StepStatus.UNDECIDED
+        return self.status in _OPEN
 
     @property
     def between_attempts(self) -> bool:
@@ -105,7 +111,7 @@ class Track:
     @property
     def over(self) -> bool:
         """Whether it failed for good."""
-        return self.status in (StepStatus.ABORTED, StepStatus.UNKNOWN, StepStatus.FAILED)
+        return self.status in _OVER
 
 
 @dataclass(frozen=True)
@@ -193,20 +199,15 @@ class State:
         seq: the last entry it includes; ``at`` is when that was written.
         input: the saga's input, as JSON.
         steps: step name to how far it has come; only steps of this saga, in the order of definition.
+        scopes: scope to the way it goes and what is left in it; the saga itself is the outermost.
         asks: the steps whose unknown outcome a person settles.
         ask_first: a person decides at any failure whether it goes forward or back.
-        rollback_reason: why it is rolled back.
-        rollback_cause: the failure it is rolled back for, or was stuck on when it was abandoned, if there was one.
         abandon_reason: who ended it without undoing more, why, and why it was not going on; ``None`` if nobody did.
         stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
         skipped: the steps whose undo was done by hand.
         past_pivot: the pivot succeeded, so there is no way back.
         cancel_reason: a request to cancel that waits for the pivot's outcome.
         paused: nothing new starts.
-        rolling_back: it goes backward.
-        open: how many actions have an attempt that runs or is undecided.
-        done: how many actions are settled.
-        owed: how many undos are not settled.
         opening: before which nothing runs, until something has.
         closing: when it is rolled back if it is not over.
         trace: the headers that carry on the trace of whoever started it.
@@ -214,25 +215,20 @@ class State:
     """
 
     steps: dict[str, StepState]
+    scopes: dict[str, Scope]
     seq: int = 0
     at: datetime | None = None
     input: Any = None
-    rollback_reason: str | None = None
     stuck_on: dict[tuple[str, bool], str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     past_pivot: bool = False
     cancel_reason: str | None = None
     paused: bool = False
-    rolling_back: bool = False
-    open: int = 0
-    done: int = 0
-    owed: int = 0
     opening: Due | None = None
     closing: Due | None = None
     priority: int | None = None
     asks: frozenset[str] = frozenset()
     ask_first: bool = False
-    rollback_cause: Cause | None = None
     abandon_reason: str | None = None
     trace: dict[str, str] | None = None
     lanes: Lanes | None = field(default=None, compare=False, repr=False)
@@ -244,13 +240,42 @@ class State:
             return Status.ABANDONED
         if self.stuck_on:
             return Status.STUCK
-        if self.rolling_back and not self.open and not self.owed:
-            return Status.COMPENSATED
-        if not self.rolling_back and self.done == len(self.steps):
-            return Status.COMPLETED
+        whole = self.scopes[OUTERMOST]
+        if whole.over:
+            return Status.COMPENSATED if whole.backward else Status.COMPLETED
         if self.paused:
             return Status.PAUSED
-        return Status.COMPENSATING if self.rolling_back else Status.RUNNING
+        return Status.COMPENSATING if whole.backward else Status.RUNNING
+
+    @property
+    def rolling_back(self) -> bool:
+        """Whether the saga as a whole goes backward."""
+        return self.scopes[OUTERMOST].backward
+
+    @property
+    def open(self) -> int:
+        """How many actions have an attempt that runs or is undecided."""
+        return self.scopes[OUTERMOST].open
+
+    @property
+    def done(self) -> int:
+        """How many actions are settled."""
+        return sum(step.settled for step in self.steps.values())
+
+    @property
+    def owed(self) -> int:
+        """How many undos are not settled."""
+        return self.scopes[OUTERMOST].owed
+
+    @property
+    def rollback_reason(self) -> str | None:
+        """Why the saga as a whole is rolled back."""
+        return self.scopes[OUTERMOST].reason
+
+    @property
+    def rollback_cause(self) -> Cause | None:
+        """The failure it is rolled back for, or was stuck on when it was abandoned, if there was one."""
+        return self.scopes[OUTERMOST].cause
 
     @property
     def not_before(self) -> datetime | None:
@@ -271,7 +296,9 @@ class State:
     def undos_owed(self) -> tuple[str, ...]:
         """The steps that owe an undo which is not done, in the order of definition: of an abandoned saga, what is left."""
         return (
-            tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled) if self.owed else ()
+            tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled)
+            if self.scopes[OUTERMOST].owed
+            else ()
         )
 
     @property
@@ -314,7 +341,9 @@ class State:
     def copy(self) -> State:
         """A state that can go on without changing this one."""
         new = object.__new__(State)
-        new.__dict__.update(self.__dict__, steps=dict(self.steps), stuck_on=dict(self.stuck_on))
+        new.__dict__.update(
+            self.__dict__, steps=dict(self.steps), scopes=dict(self.scopes), stuck_on=dict(self.stuck_on)
+        )
         new.lanes = self.lanes and self.lanes.copy()
         return new
 

@@ -20,7 +20,13 @@ from saga.core.state import State
 
 
 def verdict(
-    state: State, ref: AttemptRef, ended: Success | Broken | Interruption, wait: float | None, *, hold: float = 0.0
+    outline: Outline,
+    state: State,
+    ref: AttemptRef,
+    ended: Success | Broken | Interruption,
+    wait: float | None,
+    *,
+    hold: float = 0.0,
 ) -> AttemptEvent:
     """The event that says how an attempt ended and what follows.
 
@@ -33,7 +39,7 @@ def verdict(
     if isinstance(ended, Interruption):
         return AttemptInterrupted(*ref, error=ended.reason)
     outcome, held = "retry", False
-    if wait is None or not _goes_on(state, ref):
+    if wait is None or not _goes_on(outline, state, ref):
         outcome, wait = failure_outcome(state, ref, effect=ended.effect), None
     else:
         held = 0 < wait <= hold and not state.halted
@@ -59,10 +65,10 @@ def answer(
         return None
     ref = command.ref
     track = state.track(ref.step, ref.undo)
-    if track.ended == "interrupted" and not state.halted and _goes_on(state, ref):
+    if track.ended == "interrupted" and not state.halted and _goes_on(outline, state, ref):
         return AttemptStarted(*ref.next, timeout=timeout)
     effect = ref.undo or not outline.steps[ref.step].transactional
-    return verdict(state, ref, Broken(Report(track.error, track.error_type), effect), wait)
+    return verdict(outline, state, ref, Broken(Report(track.error, track.error_type), effect), wait)
 
 
 def failure_outcome(state: State, ref: AttemptRef, *, effect: bool) -> str:
@@ -72,6 +78,6 @@ def failure_outcome(state: State, ref: AttemptRef, *, effect: bool) -> str:
     return "unknown" if effect or not state.steps[ref.step].certain else "aborted"
 
 
-def _goes_on(state: State, ref: AttemptRef) -> bool:
-    """Whether the saga still goes the way of the attempt: in a rollback no action is tried again."""
-    return ref.undo or not state.rolling_back
+def _goes_on(outline: Outline, state: State, ref: AttemptRef) -> bool:
+    """Whether the step's scope still goes the way of the attempt: in a rollback no action is tried again."""
+    return ref.undo or not state.scopes[outline.steps[ref.step].scope].backward

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from saga.core.ref import AttemptRef
+from saga.core.scope import Scope
 from saga.core.state import State, StepStatus, Track
 from saga.engine.draft import Instance, Lease
 from saga.language.definition import Job, Saga
@@ -82,6 +83,11 @@ class Attempt:
     def track(self) -> Track:
         """Where its action or undo stands."""
         return self.state.track(self.step, self.undo)
+
+    @property
+    def scope(self) -> Scope:
+        """Where the innermost scope of its step stands."""
+        return self.state.scopes[self.saga.outline.steps[self.step].scope]
 
     @property
     def stands(self) -> bool:

@@ -73,7 +73,7 @@ def ends_lane(run: Attempt, outcome: Outcome) -> bool:
         return True
     if isinstance(outcome, Failure):
         return False
-    if run.state.rolling_back and not run.undo:
+    if not run.undo and run.scope.backward:
         return True
     items = run.saga.outline.lanes[run.lane].items
     place = next(place for place, item in enumerate(items) if isinstance(item, StepOutline) and item.name == run.step)

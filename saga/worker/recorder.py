@@ -325,7 +325,7 @@ class Recorder:
     ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         longest = self.inline_wait if hold and keep else 0.0
-        event = redacted(verdict(run.state, run.ref, told(outcome), wait, hold=longest), self._redact)
+        event = redacted(verdict(run.saga.outline, run.state, run.ref, told(outcome), wait, hold=longest), self._redact)
         if plain:
             event = in_ascii(event)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
@@ -334,7 +334,9 @@ class Recorder:
         """What records the ends of attempts of one saga; the first of them goes on."""
         run, outcome = ended[0]
         keep = keep and not isinstance(outcome, Interruption)
-        events = (verdict(each.state, each.ref, told(how), wait_after(each, how)) for each, how in ended)
+        events = (
+            verdict(each.saga.outline, each.state, each.ref, told(how), wait_after(each, how)) for each, how in ended
+        )
         clean = tuple(redacted(event, self._redact) for event in events)
         return self.engine.draft_all(run.subject, run.state, clean, run.claim, keep=keep)
 

@@ -371,7 +371,7 @@ class World:
     def report(
         self, ref: AttemptRef, ended: Success | Broken | Interruption, wait: float | None = None, *, hold: float = 0.0
     ) -> None:
-        self.append(verdict(self.state, ref, ended, wait, hold=hold))
+        self.append(verdict(self.saga.outline, self.state, ref, ended, wait, hold=hold))
 
 
 def through_json(value: Any) -> Any:

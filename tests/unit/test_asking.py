@@ -10,6 +10,7 @@ from saga import DefinitionError, NotAllowed, SagaStuck
 from saga.client.ids import uuid7
 from saga.client.starting import order
 from saga.core.events import Abandoned, SagaStarted, data_of, entry_from_row
+from saga.core.scope import OUTERMOST
 from saga.core.state import Status, StepStatus
 from saga.errors import CorruptLog
 from saga.language.definition import Saga, Step
@@ -39,7 +40,7 @@ def test_an_unknown_outcome_is_asked_about_in_place_of_undoing_it():
     assert log.status is STUCK
     assert log.state.problem == "in doubt: pay: it broke"
     assert log.commands == ()
-    assert log.state.owed == 0
+    assert log.state.scopes[OUTERMOST].owed == 0
 
 
 def test_an_outcome_that_is_known_is_not_asked_about():
@@ -129,7 +130,7 @@ def test_a_doubt_that_arises_in_a_rollback_is_asked_about_before_it_is_undone():
     assert log.todo() == ["Undo reserve 1"]
     log.undid("reserve")
     assert log.status is COMPENSATED
-    assert log.state.owed == 0
+    assert log.state.scopes[OUTERMOST].owed == 0
 
 
 @pytest.mark.parametrize(("undo_later", "todo"), [(True, ["Undo pay 1"]), (False, ["Undo reserve 1"])])
@@ -141,7 +142,7 @@ def test_a_doubt_in_a_rollback_that_has_happened_is_undone_if_that_is_said(undo_
     log.undid(*[name.split()[1] for name in todo])
     if undo_later:
         log.undid("reserve")
-    assert (log.status, log.state.owed) == (COMPENSATED, 0)
+    assert (log.status, log.state.scopes[OUTERMOST].owed) == (COMPENSATED, 0)
 
 
 def test_a_deadline_settles_no_doubt():

@@ -32,7 +32,7 @@ def running(*, undo: bool = False, transactional: bool = False) -> Log:
 
 
 def ended(log: Log, how: Any, wait: float | None = None, *, undo: bool = False, **more: Any) -> Any:
-    return verdict(log.state, log.where("target", undo), how, wait, **more)
+    return verdict(log.outline, log.state, log.where("target", undo), how, wait, **more)
 
 
 def answered(log: Log, wait: float | None = None, *, lane: str = "main", **more: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.core.outline import Fork, Lane, Outline
 from saga.core.ref import AttemptRef
+from saga.core.scope import OUTERMOST
 from saga.core.state import State, Status, StepStatus, Track
 
 
@@ -14,7 +15,7 @@ def walk(outline: Outline, state: State) -> tuple[Command, ...]:
     """What is to be done next."""
     if state.status.terminal:
         return ()
-    if state.rolling_back and state.open:
+    if state.scopes[OUTERMOST].awaits_actions:
         return tuple(_open_attempts(outline, state))
     commands: list[Command] = []
     (_backward if state.rolling_back else _forward)(outline.main, state, commands)
