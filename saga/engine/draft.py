@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from saga.core.commands import RunStep
@@ -83,14 +84,28 @@ class Draft:
     after: State
     events: tuple[Event, ...]
     worker: int | None
-    changes: Changes
-    status: NewStatus | None
-    kept: RunStep | None
+    changes: Changes | None = None
+    status: NewStatus | None = None
+    kept: RunStep | None = None
     before: datetime | None = None
 
     def is_too_late(self, state: State) -> bool:
         """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
         return self.before is not None and (state.seq, state.at) == (self.state.seq, self.state.at)
+
+
+class Advance(NamedTuple):
+    """How far a writer came.
+
+    Attributes:
+        state: the last that it knows.
+        draft: what it last wanted to append; ``None`` when there was nothing more to append.
+        written: that it was appended; ``None`` when others kept coming first.
+    """
+
+    state: State
+    draft: Draft | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from saga.core.outline import Outline
 from saga.core.permission import check
 from saga.core.rows import Dispatch
 from saga.core.state import State
-from saga.engine.draft import Draft, Instance, Lease, Written
+from saga.engine.draft import Advance, Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
 from saga.engine.plan import dispatches, next_inline, plan
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
@@ -32,7 +32,8 @@ from saga.store.port import Addition, Header, NewStatus, Store
 from saga.telemetry.facts.sagas import Appended, EvidenceNotKept, HistoryCut
 from saga.telemetry.stream import emit
 
-_REQUEST_TRIES = 200
+TRIES = 200
+"""How often a writer drafts anew when others come first, unless it must not give up."""
 _EVIDENCE_TRIES = 5
 
 
@@ -58,6 +59,40 @@ class Engine:
         self.memory = Memory()
 
     # --- writing ------------------------------------------------------------------------------------------------------
+
+    def advance(
+        self,
+        state: State,
+        decide: Callable[[State, bool], Draft | None],
+        *,
+        write: Callable[[Draft], Written | None] | None = None,
+        read: Callable[[Instance, State], State] | None = None,
+        tries: int = TRIES,
+    ) -> Advance:
+        """Append what is decided. When another entry has come first, read on and decide again.
+
+        Every entry but a saga's first gets into its log this way, or by a claim or the relay.
+
+        Args:
+            decide: from a state, and whether the last draft came too late for the saga's own deadline; ``None`` when there
+                is nothing to append any more.
+            write, read: how a draft is appended and how its writer reads on, where that is not as ``write`` and ``read`` do.
+            tries: how often.
+
+        Raises:
+            DatabaseNotReady: it may have been appended.
+        """
+        draft, late = None, False
+        for tried in range(tries):
+            draft = decide(state, late)
+            if draft is None:
+                return Advance(state)
+            if (written := (write or self.write)(draft)) is not None:
+                return Advance(written.state, draft, written)
+            back_off(tried)
+            state = (read or self.read)(draft.subject, state)
+            late = late or draft.is_too_late(state)
+        return Advance(state, draft)
 
     def draft(
         self, subject: Instance, state: State, event: Event, claim: Lease | None = None, *, keep: bool = False
@@ -138,7 +173,7 @@ class Engine:
             extend(draft.subject.outline, state, entries[-1:] if draft.kept else ())
         else:
             state = replay(draft.subject.outline, entries, draft.state)
-        return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes))
+        return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes) if draft.changes else [])
 
     def follow_up(self, draft: Draft, written: Written) -> None:
         """Tell the rest of the world what is committed now: send the messages that are owed, and what was appended."""
@@ -164,17 +199,16 @@ class Engine:
         if subject.foreign:
             # Who does not know where steps run leaves each lane where it is, and the sending to the relay.
             subject = replace(subject, saga=None)
-        state = self.read(subject)
-        for tries in range(_REQUEST_TRIES):
+
+        def decide(state: State, _: bool) -> Draft:
             check(str(subject), subject.outline, state, request)
-            draft = self.draft(subject, state, request)
-            written = self._write_request(draft)
-            if written is not None:
-                self.follow_up(draft, written)
-                return state, written.state
-            back_off(tries)
-            state = self.read(subject, state)
-        raise DatabaseNotReady(f"saga {subject} is too busy for the request; try again")
+            return self.draft(subject, state, request)
+
+        advance = self.advance(self.read(subject), decide, write=self._write_request)
+        if advance.draft is None or advance.written is None:
+            raise DatabaseNotReady(f"saga {subject} is too busy for the request; try again")
+        self.follow_up(advance.draft, advance.written)
+        return advance.draft.state, advance.state
 
     def _write_request(self, draft: Draft) -> Written | None:
         try:
@@ -264,16 +298,18 @@ class Engine:
         Raises:
             ValueRefused: the store does not take it.
         """
+
+        def decide(state: State, _: bool) -> Draft:
+            return Draft(subject, state, state, (event,), worker)
+
+        def read(subject: Instance, state: State) -> State:
+            return self.read(subject, state, worker)
+
         try:
-            for tries in range(_EVIDENCE_TRIES):
-                addition = Addition(subject.id, state.seq + 1, [event], after=state.at)
-                if at := self.store.append([addition], worker).get(subject.id):
-                    return subject.replay([Entry(state.seq + 1, event, at, worker)], state)
-                back_off(tries)
-                state = self.read(subject, state, worker)
+            return self.advance(state, decide, read=read, tries=_EVIDENCE_TRIES).state
         except (DatabaseNotReady, SagaNotFound) as error:
             emit(EvidenceNotKept(subject.outline.name, subject.id, error))
-        return state
+            return state
 
     def _gone(self, subject: Instance, known: State) -> str:
         lost = _in_words(self.memory.missing(subject.id, (), certain=True))

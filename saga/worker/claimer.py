@@ -12,13 +12,13 @@ from saga.core.commands import AskPolicy, AttemptCommand, RunStep
 from saga.core.due import moment_of
 from saga.core.events import AttemptStarted, DeadlinePassed, Entry, Event
 from saga.core.machine import decide
-from saga.core.outline import Outline
+from saga.core.outline import DEADLINE, Outline
 from saga.core.ref import AttemptRef
 from saga.core.rows import Dispatch
 from saga.core.state import State, StepStatus
 from saga.core.verdict import answer
 from saga.crashpoints import reach
-from saga.engine.draft import Instance, Lease
+from saga.engine.draft import Draft, Instance, Lease
 from saga.engine.engine import back_off
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
@@ -31,7 +31,6 @@ from saga.worker.policy import wait_of_undecided
 from saga.worker.recorder import Recorder
 
 _CLAIM_TRIES = 5
-_SETTLE_TRIES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,32 +213,32 @@ class Claimer:
         self.attempts.running[claim.token] = None
         run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None)
         waits: dict[int, float | None] = {}
-        late = False
+
+        def settle(state: State, late: bool) -> Draft | None:
+            run.state = state
+            event = self._settling_event(run, waits, late=late)
+            if event is None:
+                return None
+            reach("settle.before_append")
+            keep = not isinstance(event, DeadlinePassed)
+            return self._engine.draft(run.subject, state, event, claim, keep=keep)
+
+        def read(instance: Instance, known: State) -> State:
+            return self._engine.read(instance, known, claim.worker)
+
         try:
-            for tries in range(_SETTLE_TRIES):
-                event = self._settling_event(run, waits, late=late)
-                if event is None:
-                    break
-                passed = late and isinstance(event, DeadlinePassed)
-                draft = self._engine.draft(
-                    run.subject, run.state, event, claim, keep=not isinstance(event, DeadlinePassed)
-                )
-                reach("settle.before_append")
-                written = self._engine.write(draft)
-                if written is not None:
-                    reach("settle.after_append")
-                    if not passed:
-                        return self.attempts.go_on(run, draft, written)
-                    self._engine.follow_up(draft, written)
-                    run.state = written.state
-                    continue
-                back_off(tries)
-                run.state = self._engine.read(run.subject, run.state, claim.worker)
-                late = draft.is_too_late(run.state)
+            while True:
+                done = self._engine.advance(run.state, settle, read=read)
+                if done.draft is None or done.written is None:
+                    return None
+                reach("settle.after_append")
+                if lane == DEADLINE or done.draft.events != (DeadlinePassed(),):
+                    return self.attempts.go_on(run, done.draft, done.written)
+                self._engine.follow_up(done.draft, done.written)
+                run.state = done.state
         finally:
             if self.attempts.running.get(claim.token) is None:
                 self.attempts.running.pop(claim.token, None)
-        return None
 
     def _settling_event(self, run: Attempt, waits: dict[int, float | None], *, late: bool) -> Event | None:
         command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)

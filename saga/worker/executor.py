@@ -21,6 +21,7 @@ from saga.worker.claimer import Claimer
 from saga.worker.lifetime import Lifetime
 from saga.worker.pace import Averages, Pace
 from saga.worker.performer import TOLD_TO_STOP, Performer
+from saga.worker.together import Together
 
 
 class Executor:
@@ -43,6 +44,7 @@ class Executor:
     ) -> None:
         self._claims = claims
         self._attempts = claims.attempts
+        self._together = Together(self._attempts)
         self._settings = settings
         self._stopping = stopping
         self._lifetime = Lifetime() if lifetime is None else lifetime
@@ -122,7 +124,7 @@ class Executor:
             if stall := batch.stall():
                 self._pace.note(stall.run.saga.name, stall.seconds)
                 self._offer(stall.lanes, alone=True)
-                self._attempts.record_all(stall.ended, _never)
+                self._together.record_all(stall.ended, _never)
 
     def _run_batch(self, batch: Batch, carrier: Any) -> None:
         until = time.monotonic() + self._settings.inline_budget
@@ -140,11 +142,11 @@ class Executor:
                 if ended := batch.take_due():
                     hold = len(ended) == 1 and not batch.waits
                     began = time.monotonic()
-                    batch.follow(self._attempts.record_all(ended, may_continue, hold=hold))
+                    batch.follow(self._together.record_all(ended, may_continue, hold=hold))
                     self._pace.note_recording(time.monotonic() - began)
         finally:
             self._batches.discard(batch)
-            self._attempts.record_all(batch.take_all(TOLD_TO_STOP), _never)
+            self._together.record_all(batch.take_all(TOLD_TO_STOP), _never)
 
     def _advance(self, run: Attempt, batch: Batch, carrier: Any, may_continue: Callable[[], bool]) -> None:
         began = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
@@ -15,27 +15,25 @@ from saga.core.state import State
 from saga.core.text import Unencodable, ascii_only
 from saga.core.verdict import answer, verdict
 from saga.crashpoints import reach
-from saga.engine.draft import Draft, Written
+from saga.engine.draft import Draft, Instance, Written
 from saga.engine.engine import Engine, back_off
 from saga.errors import DatabaseNotReady, SagaNotFound, first_line
 from saga.store.port import Refused, Store, ValueRefused
 from saga.telemetry.facts.attempts import AttemptCameLate, LogFoundGone
 from saga.telemetry.facts.lanes import LaneDamaged, LaneNotGivenBack
-from saga.telemetry.facts.sagas import OutcomesUnknown, OutcomeUnknown
+from saga.telemetry.facts.sagas import OutcomeUnknown
 from saga.telemetry.stream import emit
 from saga.telemetry.watch import tell_end
 from saga.worker.attempt import Attempt
-from saga.worker.batch import Ended, by_saga, ends_lane
+from saga.worker.batch import Ended
 from saga.worker.policy import not_stored, wait_after
 from saga.worker.redaction import Redact, redacted
 from saga.worker.report import in_ascii, report, told
 
-_SETTLE_TRIES = 200
 _WITHOUT_END = 1_000_000_000
-_TOGETHER_TRIES = 10
 _REFUSALS = 5
 _VALUE_REFUSED = (ValueRefused, Unencodable, UnicodeError)
-_REFUSED = (*_VALUE_REFUSED, Refused)
+REFUSED = (*_VALUE_REFUSED, Refused)
 """What comes again however often it is tried."""
 
 T = TypeVar("T")
@@ -76,147 +74,25 @@ class Recorder:
         Returns:
             the next attempt, started, or held and to be woken; ``None`` when the lane is given back or over.
         """
-        wait = wait_after(run, outcome)
-        interrupt: BaseException | None = None
+        ending = _Ending(self, run, outcome, may_continue, hold=hold)
+        done = self.engine.advance(run.state, ending.draft, write=ending.write, read=ending.read, tries=_WITHOUT_END)
         following = None
-        refusals = 0
-        late = False
-        for tries in range(_WITHOUT_END):
-            if not run.stands:
-                self._keep_evidence(run, outcome)
-                self.forget(run)
-                break
-            keep = interrupt is None and not late and may_continue()
-            draft = self._draft(run, outcome, wait, keep=keep, hold=hold, plain=refusals > 0)
-            try:
-                reach(f"{run.path}.before_append")
-                written = self._write_or_find(draft)
-                reach(f"{run.path}.after_append")
-            except _REFUSED as error:
-                refusals += 1
-                if refusals > _REFUSALS:
-                    self._give_up(run, error)
-                    break
-                if isinstance(outcome, Success) and isinstance(error, _VALUE_REFUSED):
-                    outcome, wait = not_stored(error), None
-                written = None
-            except BaseException as error:
-                interrupt, written = error, self.find(draft)
-            if written is not None:
-                following = self.go_on(run, draft, written)
-                break
-            back_off(tries)
-            run.state = self._read_on(run)
-            late = late or draft.is_too_late(run.state)
-        self._raise(interrupt, [following] if following is not None else [])
+        if done.draft is not None and done.written is not None:
+            following = self.go_on(run, done.draft, done.written)
+        elif ending.refusal is not None:
+            self._give_up(run, ending.refusal)
+        else:
+            self._keep_evidence(run, ending.outcome)
+            self.forget(run)
+        self.raise_once(ending.interrupt, [following] if following is not None else [])
         return following
 
-    def record_all(
-        self, ended: Sequence[Ended], may_continue: Callable[[], bool], *, hold: bool = False, tries: int = 0
-    ) -> list[Attempt]:
-        """Append how several attempts ended, in one statement where that can be.
-
-        What this does not append, because another entry came first or because the statement failed, is recorded by
-        itself, as ``record`` does; the branches of one saga are tried together some times before.
-        """
-        shares = self._shares(ended, may_continue)
-        written, interrupt = self._write_together([draft for draft, _ in shares])
-        following: list[Attempt] = []
-        for draft, members in shares:
-            may = may_continue if interrupt is None else _never
-            try:
-                if draft is not None and (done := written.get(draft.subject.id)) is not None:
-                    following += self._go_on_together([run for run, _ in members], draft, done)
-                elif draft is not None and len(members) > 1 and tries < _TOGETHER_TRIES:
-                    back_off(tries)
-                    members[0][0].state = state = self._read_on(members[0][0])
-                    may = _never if draft.is_too_late(state) else may
-                    following += self.record_all(members, may, hold=hold, tries=tries + 1)
-                else:
-                    following += self._record_each(members, draft, written, may, hold=hold)
-            except BaseException as error:
-                interrupt = error
-                for run, _ in members:
-                    self.abandon(run)
-        self._raise(interrupt, following)
-        return following
-
-    def _raise(self, interrupt: BaseException | None, following: Sequence[Attempt]) -> None:
+    def raise_once(self, interrupt: BaseException | None, following: Sequence[Attempt]) -> None:
         """Raise what came from outside meanwhile, if anything did; what follows is not begun then."""
         if interrupt is not None:
             for run in following:
                 self.forget(run)
             raise interrupt
-
-    def _record_each(
-        self, members: Sequence[Ended], draft: Draft | None, written: Mapping[UUID, Written], may: Callable[[], bool],
-        *, hold: bool,
-    ) -> Iterator[Attempt]:  # fmt: skip
-        """Record attempts one by one, from what is known of their sagas by now."""
-        for run, outcome in members:
-            if done := written.get(run.saga_id):
-                run.state = done.state
-            elif draft is not None:
-                run.state = self._read_on(run)
-            after = self.record(run, outcome, may, hold=hold)
-            if after is not None:
-                yield after
-
-    def _shares(
-        self, ended: Sequence[Ended], may_continue: Callable[[], bool]
-    ) -> list[tuple[Draft | None, list[Ended]]]:
-        """What ended, each with the draft that records it; none, where that is to be recorded by itself.
-
-        Of each saga one draft at most: of those attempts after which their lanes are over, or else of its first one.
-        """
-        if len(ended) == 1:
-            return [(None, list(ended))]
-        return [share for members in by_saga(ended) for share in self._share(members, may_continue)]
-
-    def _share(
-        self, members: Sequence[Ended], may_continue: Callable[[], bool]
-    ) -> Iterator[tuple[Draft | None, list[Ended]]]:
-        newest = max((run.state for run, _ in members), key=lambda state: state.seq)
-        for run, _ in members:
-            run.state = newest
-        sharing: list[Ended] = []
-        alone: list[Ended] = []
-        for run, outcome in members:
-            (sharing if run.stands and ends_lane(run, outcome) else alone).append((run, outcome))
-        if not sharing and alone[0][0].stands:
-            sharing.append(alone.pop(0))
-        if sharing:
-            yield self._draft_all(sharing, keep=may_continue()), sharing
-        for member in alone:
-            yield None, [member]
-
-    def _go_on_together(self, runs: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
-        """Turn attempts whose end is committed into the one that follows, if one does."""
-        first, *others = runs
-        for run in others:
-            run.state = written.state
-            _tell(run, draft)
-            self.forget(run)
-        following = self.go_on(first, draft, written)
-        return [] if following is None else [following]
-
-    def _write_together(self, given: Sequence[Draft | None]) -> tuple[dict[UUID, Written], BaseException | None]:
-        """What was appended, by saga; and what came from outside meanwhile."""
-        drafts = [draft for draft in given if draft is not None]
-        interrupt: BaseException | None = None
-        if not drafts:
-            return {}, None
-        try:
-            _reach(drafts, "before_append")
-            written = self.engine.write_all(drafts)
-            _reach(drafts, "after_append")
-        except BaseException as error:
-            if not isinstance(error, (DatabaseNotReady, *_REFUSED)):
-                interrupt = error
-            emit(OutcomesUnknown(len(drafts), error))
-            written = [self.find(draft) for draft in drafts]
-        found = zip(drafts, written, strict=True)
-        return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
 
     def record_within(
         self, run: Attempt, outcome: Outcome, store: Store, *, keep: bool
@@ -226,42 +102,42 @@ class Recorder:
         Nothing is published: the caller commits, then calls ``go_on``.
         """
         wait = wait_after(run, outcome)
-        for tries in range(_SETTLE_TRIES):
-            if not run.stands:
-                return None
-            draft = self._draft(run, outcome, wait, keep=keep, hold=False)
-            written = self.engine.write(draft, store)
-            if written is not None:
-                return draft, written
-            back_off(tries)
-            run.state = self.engine.read(run.subject, run.state, self.worker())
-            keep = keep and not draft.is_too_late(run.state)
-        return None
+
+        def decide(state: State, late: bool) -> Draft | None:
+            run.state = state
+            return self.draft(run, outcome, wait, keep=keep and not late, hold=False) if run.stands else None
+
+        done = self.engine.advance(
+            run.state, decide, write=lambda draft: self.engine.write(draft, store), read=self._read
+        )
+        return (done.draft, done.written) if done.draft is not None and done.written is not None else None
 
     def wake(self, run: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
-        late = False
-        for tries in range(_SETTLE_TRIES):
+
+        def decide(state: State, late: bool) -> Draft | None:
+            run.state = state
             if not run.track.held or run.track.attempts != run.attempt - 1:
-                break
-            event = answer(run.saga.outline, run.state, RunStep(run.ref), None, timeout=run.job.timeout, late=late)
-            assert event is not None
-            draft = self.engine.draft(run.subject, run.state, event, run.claim)
+                return None
             reach("hold.before_wake")
-            written = self._write_or_find(draft)
-            if written is not None:
-                reach("hold.after_wake")
-                self.engine.follow_up(draft, written)
-                run.state = written.state
-                if isinstance(event, AttemptStarted):
-                    run.started_at, run.clock, run.held = written.at, time.monotonic(), None
-                    return run
-                continue
-            back_off(tries)
-            run.state = self._read_on(run)
-            late = draft.is_too_late(run.state)
-        self.forget(run)
-        return None
+            event = answer(run.saga.outline, state, RunStep(run.ref), None, timeout=run.job.timeout, late=late)
+            assert event is not None
+            return self.engine.draft(run.subject, state, event, run.claim)
+
+        def read(_: Instance, known: State) -> State:
+            return self.read_on(run, known)
+
+        while True:
+            done = self.engine.advance(run.state, decide, write=self.write_or_find, read=read)
+            if done.draft is None or done.written is None:
+                self.forget(run)
+                return None
+            reach("hold.after_wake")
+            self.engine.follow_up(done.draft, done.written)
+            run.state = done.state
+            if isinstance(done.draft.events[0], AttemptStarted):
+                run.started_at, run.clock, run.held = done.written.at, time.monotonic(), None
+                return run
 
     def forget(self, run: Attempt) -> None:
         """Let go of an attempt: nothing in this process runs it any more."""
@@ -290,10 +166,10 @@ class Recorder:
             store.give_back(worker, [token for token in store.owned(worker) if token not in self.running])
             store.park(saga_id, lane, ascii_only(problem))
 
-    def _write_or_find(self, draft: Draft) -> Written | None:
+    def write_or_find(self, draft: Draft) -> Written | None:
         try:
             return self.engine.write(draft)
-        except _REFUSED:
+        except REFUSED:
             raise
         except DatabaseNotReady as error:
             emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
@@ -303,13 +179,16 @@ class Recorder:
         """Whether a draft of which nobody knows was committed after all; insists on an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
-    def _read_on(self, run: Attempt) -> State:
+    def read_on(self, run: Attempt, known: State | None = None) -> State:
         """What has come before; of a saga that is gone, nothing, which no attempt can go on from."""
         try:
-            return self._insist(lambda: self.engine.read(run.subject, run.state, self.worker()))
+            return self._insist(lambda: self._read(run.subject, known or run.state))
         except SagaNotFound as error:
             emit(LogFoundGone(run.name, error))
             return run.subject.replay(())
+
+    def _read(self, instance: Instance, known: State) -> State:
+        return self.engine.read(instance, known, self.worker())
 
     @staticmethod
     def _insist(ask: Callable[[], T]) -> T:
@@ -320,7 +199,7 @@ class Recorder:
                 back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
-    def _draft(
+    def draft(
         self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
     ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
@@ -330,7 +209,7 @@ class Recorder:
             event = in_ascii(event)
         return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
 
-    def _draft_all(self, ended: Sequence[Ended], *, keep: bool) -> Draft:
+    def draft_all(self, ended: Sequence[Ended], *, keep: bool) -> Draft:
         """What records the ends of attempts of one saga; the first of them goes on."""
         run, outcome = ended[0]
         keep = keep and not isinstance(outcome, Interruption)
@@ -358,7 +237,7 @@ class Recorder:
         """Turn an attempt whose end is committed into the one that follows."""
         run.state = written.state
         self.engine.follow_up(draft, written)
-        _tell(run, draft)
+        tell(run, draft)
         following = self._following(run, draft, written)
         if following is None:
             self.forget(run)
@@ -375,17 +254,65 @@ class Recorder:
         return None
 
 
-def _reach(drafts: Sequence[Draft], place: str) -> None:
-    for path in sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts}):
-        reach(f"{path}.{place}")
+class _Ending:
+    """An attempt that is over, until the log has it.
+
+    Attributes:
+        refusal: why the log does not take it, however it is put.
+        interrupt: what came from outside meanwhile.
+    """
+
+    def __init__(
+        self, recorder: Recorder, run: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool
+    ) -> None:
+        self._recorder = recorder
+        self._run = run
+        self.outcome = outcome
+        self._wait = wait_after(run, outcome)
+        self._may_continue = may_continue
+        self._hold = hold
+        self._refusals = 0
+        self.refusal: BaseException | None = None
+        self.interrupt: BaseException | None = None
+
+    def draft(self, state: State, late: bool) -> Draft | None:
+        """What the log is to say; nothing where the attempt had been declared over, or the log takes nothing."""
+        self._run.state = state
+        if self.refusal is not None or not self._run.stands:
+            return None
+        keep = self.interrupt is None and not late and self._may_continue()
+        return self._recorder.draft(
+            self._run, self.outcome, self._wait, keep=keep, hold=self._hold, plain=self._refusals > 0
+        )
+
+    def write(self, draft: Draft) -> Written | None:
+        """Append it, or find that it was appended. What the log refuses is put in another way."""
+        try:
+            reach(f"{self._run.path}.before_append")
+            written = self._recorder.write_or_find(draft)
+            reach(f"{self._run.path}.after_append")
+        except REFUSED as error:
+            self._put_otherwise(error)
+            return None
+        except BaseException as error:
+            self.interrupt = error
+            return self._recorder.find(draft)
+        return written
+
+    def _put_otherwise(self, error: BaseException) -> None:
+        self._refusals += 1
+        if self._refusals > _REFUSALS:
+            self.refusal = error
+        elif isinstance(self.outcome, Success) and isinstance(error, _VALUE_REFUSED):
+            self.outcome, self._wait = not_stored(error), None
+
+    def read(self, _: Instance, known: State) -> State:
+        """Read on, unless nothing more is to be drafted."""
+        return known if self.refusal is not None else self._recorder.read_on(self._run, known)
 
 
-def _tell(run: Attempt, draft: Draft) -> None:
+def tell(run: Attempt, draft: Draft) -> None:
     """Tell how an attempt ended, as the log has it."""
     for event in draft.events:
         if isinstance(event, AttemptEvent) and not isinstance(event, AttemptStarted) and event.ref == run.ref:
             tell_end(run.name, event, run.watch)
-
-
-def _never() -> bool:
-    return False

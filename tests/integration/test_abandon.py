@@ -10,6 +10,7 @@ import pytest
 from saga import NotAllowed, SagaAbandoned, Status, saga_abandoned, schema
 from saga.core.outcome import Success
 from saga.store.postgres.database import Link
+from saga.store.postgres.store import Joined
 from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench, always
 
@@ -50,7 +51,7 @@ def test_a_transactional_step_that_runs_while_its_saga_is_abandoned_commits_noth
     run = bench.claimed(handle, worker=worker)
     handle.abandon()
     with bench.orchestrator.database.link() as link, link.connection.transaction():
-        assert worker.record_within(run, Success(1), link, keep=True) is None
+        assert worker.record_within(run, Success(1), Joined(bench.orchestrator.database, link), keep=True) is None
     assert handle.log()[-1].kind == "abandoned"
 
 
@@ -59,7 +60,10 @@ def test_a_saga_is_abandoned_or_goes_on_never_both(bench: Bench) -> None:
     handle, worker = bench.start(), bench.worker()
     run = bench.claimed(handle, worker=worker)
     with bench.connect() as other:
-        worker.engine.write(worker._draft(run, Success(1), None, keep=True, hold=False), Link(other, "saga"))
+        worker.engine.write(
+            worker.draft(run, Success(1), None, keep=True, hold=False),
+            Joined(bench.orchestrator.database, Link(other, "saga")),
+        )
         with ThreadPoolExecutor() as pool:
             asked = pool.submit(handle.abandon, "enough")
             bench.until_blocked()

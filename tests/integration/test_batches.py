@@ -22,6 +22,7 @@ from saga.telemetry.stream import subscribe
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor
+from saga.worker.together import Together
 from tests.integration.conftest import FORKED, SEQUENCE, Bench, always, never
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
 
@@ -66,7 +67,7 @@ def test_many_sagas_take_one_statement_to_claim_and_one_for_each_of_their_steps(
     with counted_statements(monkeypatch) as statements:
         runs = together(claims, handles)
         while runs:
-            runs = claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+            runs = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
     assert len(statements) == 1 + steps
     for handle in handles:
         assert handle.status == Status.COMPLETED
@@ -94,7 +95,7 @@ def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Be
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     handles[1].cancel("no")
-    following = claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+    following = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[1].id: ("a", True),
@@ -107,7 +108,7 @@ def test_an_append_of_which_nobody_knows_is_found_or_done_again(bench: Bench, cl
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lose():  # type: ignore[operator]
-        following = claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+        following = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
     assert [run.step for run in following] == ["b"] * 3
     for handle in handles:
         assert kinds(handle) == ["saga_started", "step_started", "step_succeeded", "step_started"]
@@ -124,7 +125,7 @@ def test_a_result_that_postgres_refuses_harms_its_own_saga_only(bench: Bench, cl
         "EXECUTE FUNCTION refuse()"
     )
     outcomes = [Success(1), Success("too much"), Success(3)]
-    following = claims.attempts.record_all(list(zip(runs, outcomes, strict=True)), always)
+    following = Together(claims.attempts).record_all(list(zip(runs, outcomes, strict=True)), always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[1].id: ("a", True),
@@ -136,7 +137,7 @@ def test_an_exception_from_outside_is_raised_once_all_is_recorded(bench: Bench, 
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lost_reply(SystemExit(1)), pytest.raises(SystemExit):
-        claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+        Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
     for handle in handles:
         assert kinds(handle)[:3] == ["saga_started", "step_started", "step_succeeded"]
     assert claims.attempts.running == {}
@@ -151,7 +152,7 @@ def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claimer) -> No
         Failure(RuntimeError("never"), final=True),
         Interruption("told to stop"),
     ]
-    following = claims.attempts.record_all(list(zip(runs, outcomes, strict=True)), always)
+    following = Together(claims.attempts).record_all(list(zip(runs, outcomes, strict=True)), always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[2].id: ("a", True),
@@ -225,7 +226,7 @@ def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: B
     runs = [bench.claimed(handle, lane, claims.attempts) for lane in ("main/b", "main/c")]
     told: list[AttemptEnded] = []
     end = subscribe(AttemptEnded, told.append)
-    claims.attempts.record_all([(run, Success(run.step)) for run in runs], always)
+    Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
     end()
     assert sorted((fact.attempt.ref.step, fact.event.step, fact.event.kind) for fact in told) == [
         ("b", "b", "succeeded"),

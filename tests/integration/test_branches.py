@@ -12,11 +12,14 @@ from saga import Handle, Parallel, Saga, Status, saga_completed, step_succeeded
 from saga.core.events import Entry, Paused, entry_from_row
 from saga.core.outcome import Failure, Interruption, Success
 from saga.errors import Abort
-from saga.store.postgres import due, log
+from saga.store import port
+from saga.store.postgres import due
 from saga.store.postgres.database import Link, Row
+from saga.store.postgres.store import Joined
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
+from saga.worker.together import Together
 from tests.integration.conftest import ASKED, Bench, always, never, step
 from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import deadlocks, lost_reply, lost_request
@@ -59,10 +62,10 @@ def test_branches_take_one_statement_to_claim_and_one_to_end(bench: Bench, monke
     step_succeeded.connect(lambda step, **_: told.append(step), weak=False, sender="wide", dispatch_uid="branches")
     with counted_statements(monkeypatch) as statements:
         runs, _ = Claimer(worker).claim_together(places(handle), ["wide"])
-        following = worker.record_all(succeeded(runs[:-1]), always)
+        following = Together(worker).record_all(succeeded(runs[:-1]), always)
         assert len(statements) == 2
         assert following == []
-        following = worker.record_all(succeeded(runs[-1:]), always)
+        following = Together(worker).record_all(succeeded(runs[-1:]), always)
     step_succeeded.disconnect(dispatch_uid="branches", sender="wide")
     assert kinds(handle) == [
         "saga_started", *["step_started"] * NUMBER, *["step_succeeded"] * NUMBER, "step_started",
@@ -82,7 +85,7 @@ def test_the_last_of_the_branches_ends_the_saga_with_the_others(bench: Bench) ->
         lambda saga_id, **_: done.append(saga_id), weak=False, sender="only", dispatch_uid="branches"
     )
     handle, worker, runs = together(bench, ONLY)
-    assert worker.record_all(succeeded(runs), always) == []
+    assert Together(worker).record_all(succeeded(runs), always) == []
     saga_completed.disconnect(dispatch_uid="branches", sender="only")
     assert (handle.status, done) == (Status.COMPLETED, [handle.id])
     assert bench.sql("SELECT * FROM saga.work") == []
@@ -93,7 +96,7 @@ def test_the_last_of_the_branches_is_followed_by_what_comes_after_them_in_one_st
 ) -> None:
     handle, worker, runs = together(bench)
     with counted_statements(monkeypatch) as statements:
-        following = worker.record_all(succeeded(runs), always)
+        following = Together(worker).record_all(succeeded(runs), always)
     assert len(statements) == 1
     assert [run.step for run in following] == ["z"]
     assert list(worker.running.values()) == following
@@ -109,7 +112,7 @@ def test_what_a_claim_has_to_read_is_read_once_for_all_branches(bench: Bench, mo
         read.append(row[0])
         return entry_from_row(saga_id, row)
 
-    monkeypatch.setattr(log, "entry_from_row", reading)
+    monkeypatch.setattr(port, "entry_from_row", reading)
     together(bench)
     assert sorted(read) == list(range(1, NUMBER + 2))
 
@@ -120,7 +123,7 @@ def test_branches_of_a_lane_that_ends_with_them_go_on_behind_it(bench: Bench) ->
     handle, worker = bench.start(NESTED), bench.worker()
     worker.record(bench.claimed(handle, "main/a1", worker), Success(1), never)
     runs, _ = Claimer(worker).claim_together([(handle.id, f"main/a1/{name}") for name in ("i1", "i2")], ["nested"])
-    following = worker.record_all(succeeded(runs), always)
+    following = Together(worker).record_all(succeeded(runs), always)
     assert [(run.lane, run.step) for run in following] == [("main/a1", "a2")]
     bench.finish(worker, following[0])
     assert bench.sql("SELECT lane FROM saga.work WHERE worker IS NULL") == [("main/b1",)]
@@ -131,7 +134,7 @@ def test_branches_of_a_lane_that_ends_with_them_go_on_behind_it(bench: Bench) ->
 def test_branches_that_end_share_a_statement_while_others_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     handle, worker, runs = together(bench, UNEVEN)
     with counted_statements(monkeypatch) as statements:
-        following = worker.record_all(succeeded(runs), always)
+        following = Together(worker).record_all(succeeded(runs), always)
     assert len(statements) == 2
     assert [run.step for run in following] == ["a2"]
     bench.finish(worker, following[0])
@@ -140,20 +143,20 @@ def test_branches_that_end_share_a_statement_while_others_go_on(bench: Bench, mo
 
 def test_branches_that_are_undone_share_a_statement(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     handle, worker, runs = together(bench, ONLY)
-    worker.record_all([*succeeded(runs[1:]), (runs[0], Failure(Abort("no"), effect=False))], always)
+    Together(worker).record_all([*succeeded(runs[1:]), (runs[0], Failure(Abort("no"), effect=False))], always)
     undos, left = Claimer(worker).claim_together(places(handle, NAMES[1:]), ["only"])
     assert (len(undos), left) == (NUMBER - 1, [])
     with counted_statements(monkeypatch) as statements:
-        assert worker.record_all(succeeded(undos), always) == []
+        assert Together(worker).record_all(succeeded(undos), always) == []
     assert len(statements) == 1
     assert handle.status == Status.COMPENSATED
 
 
 def test_branches_that_have_a_next_step_go_on_inline(bench: Bench) -> None:
     handle, worker, runs = together(bench, LONGER)
-    following = worker.record_all(succeeded(runs), always)
+    following = Together(worker).record_all(succeeded(runs), always)
     assert sorted(run.step for run in following) == ["a2", "b2"]
-    worker.record_all(succeeded(following), always)
+    Together(worker).record_all(succeeded(following), always)
     assert handle.status == Status.COMPLETED
 
 
@@ -166,7 +169,7 @@ def test_an_entry_that_comes_before_the_claim_keeps_every_branch_from_starting(b
         engine = worker.engine
         subject = engine.subject(handle.id)
         draft = engine.draft(subject, engine.read(subject), Paused("ann"))
-        assert engine.write(draft, Link(other, "saga"))
+        assert engine.write(draft, Joined(bench.orchestrator.database, Link(other, "saga")))
         claimed = pool.submit(claims.claim_together, places(handle), ["wide"])
         bench.until_blocked()
         other.commit()
@@ -180,7 +183,7 @@ def test_an_entry_that_comes_before_the_end_of_branches_lets_them_be_appended_to
     handle, worker, runs = together(bench)
     handle.pause()
     with counted_statements(monkeypatch) as statements:
-        worker.record_all(succeeded(runs[:4]), always)
+        Together(worker).record_all(succeeded(runs[:4]), always)
     assert len(statements) == 3  # one is lost, one reads on, one appends
     assert kinds(handle)[-5:] == ["paused", *["step_succeeded"] * 4]
 
@@ -188,12 +191,14 @@ def test_an_entry_that_comes_before_the_end_of_branches_lets_them_be_appended_to
 def test_branches_that_are_given_back_take_one_statement(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     handle, worker, runs = together(bench)
     with counted_statements(monkeypatch) as statements:
-        worker.record_all([(runs[0], Success(1)), *((run, Interruption("too long")) for run in runs[1:])], never)
+        Together(worker).record_all(
+            [(runs[0], Success(1)), *((run, Interruption("too long")) for run in runs[1:])], never
+        )
     assert len(statements) == 1
     assert kinds(handle)[-NUMBER:] == ["step_succeeded", *["attempt_interrupted"] * (NUMBER - 1)]
     assert bench.sql("SELECT count(*), count(sent) FROM saga.work WHERE worker IS NULL") == [(NUMBER - 1, NUMBER - 1)]
     finished = [Claimer(worker).claim(handle.id, lane) for lane in (f"main/{name}" for name in NAMES[1:])]
-    worker.record_all([(run, Success(2)) for run in finished if run], never)
+    Together(worker).record_all([(run, Success(2)) for run in finished if run], never)
     bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPLETED
 
@@ -208,7 +213,7 @@ def test_branches_that_end_in_every_way_are_each_recorded(bench: Bench) -> None:
         (runs[4], Interruption("told to stop")),
         *succeeded(runs[5:]),
     ]
-    worker.record_all(ends, never)
+    Together(worker).record_all(ends, never)
     state = handle.replay()
     assert [step.status for step in state.steps.values()] == [
         "succeeded", "aborted", "succeeded", "unknown", "undecided", *["succeeded"] * 3, "pending",
@@ -217,7 +222,7 @@ def test_branches_that_end_in_every_way_are_each_recorded(bench: Bench) -> None:
     bench.sql("UPDATE saga.work SET due_at = now()")
     while lanes := bench.sql("SELECT lane FROM saga.work WHERE worker IS NULL"):
         taken, left = Claimer(worker).claim_together([(handle.id, lane) for (lane,) in lanes], ["wide"])
-        worker.record_all(succeeded(taken), never)
+        Together(worker).record_all(succeeded(taken), never)
         for place in left:
             bench.finish(worker, Claimer(worker).claim(*place))
     assert handle.status == Status.COMPENSATED
@@ -229,9 +234,9 @@ def test_branches_that_end_in_every_way_are_each_recorded(bench: Bench) -> None:
 def test_an_append_of_branches_of_which_nobody_knows_is_found_or_done_again(bench: Bench, lose: object) -> None:
     handle, worker, runs = together(bench)
     with lose():  # type: ignore[operator]
-        worker.record_all(succeeded(runs[:4]), always)
+        Together(worker).record_all(succeeded(runs[:4]), always)
     assert kinds(handle).count("step_succeeded") == 4
-    worker.record_all(succeeded(runs[4:]), never)
+    Together(worker).record_all(succeeded(runs[4:]), never)
     bench.finish(worker, Claimer(worker).claim(handle.id, "main"))
     assert handle.status == Status.COMPLETED
 
@@ -241,7 +246,7 @@ def test_a_branch_that_was_declared_over_brings_evidence_and_the_others_count(be
     with bench.orchestrator.database.link() as link:
         bench.sql("UPDATE saga.work SET worker = 99 WHERE lane = 'main/s0'")
         due.do(link, due.LOSE, {**ASKED, "workers": [99]})
-    worker.record_all(succeeded(runs[:4]), never)
+    Together(worker).record_all(succeeded(runs[:4]), never)
     assert [step.status for step in list(handle.steps().values())[:4]] == ["undecided", *["succeeded"] * 3]
     assert kinds(handle).count("late_result") == 1
 
@@ -258,7 +263,7 @@ def test_workers_that_share_the_branches_of_many_sagas_never_deadlock_and_comple
             for half in (NAMES[: NUMBER // 2], NAMES[NUMBER // 2 :]):
                 runs, left = claims.claim_together(places(handle, half), ["only"])
                 runs += [run for place in left if (run := claims.claim(*place))]
-                worker.record_all(succeeded(runs), always)
+                Together(worker).record_all(succeeded(runs), always)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work_off, range(1, 5)))

@@ -140,7 +140,7 @@ def test_a_read_only_database_is_said_to_be_read_only(bench: Bench, caplog: pyte
         worker.claim(handle.id, "main")
     assert complaint(raised.value).startswith("it is read-only")
     bench.orchestrator.relay().tick()
-    assert "the relay cannot reach the database: it is read-only" in caplog.text
+    assert "takes no entry: it is read-only" in caplog.text
     assert handle.status == "running"
 
 

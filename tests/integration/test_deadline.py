@@ -11,9 +11,11 @@ from saga import Handle, Retry, Saga, Status, Step
 from saga.core.outcome import Failure, Outcome, Success
 from saga.core.outline import DEADLINE
 from saga.store.postgres import due
+from saga.store.postgres.store import Joined
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
+from saga.worker.together import Together
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, act, always, never, step
 from tests.integration.test_batches import counted_statements
 from tests.integration.test_log import statements
@@ -74,7 +76,7 @@ def test_steps_of_many_sagas_that_end_together_are_each_judged_by_their_own_dead
     handles = [bench.start(deadline=deadline) for deadline in (SOON, None, 60)]
     runs = [bench.claimed(handle, worker=worker) for handle in handles]
     pass_deadline(bench, handles[0])
-    following = worker.record_all([(run, Success(1)) for run in runs], always)
+    following = Together(worker).record_all([(run, Success(1)) for run in runs], always)
     assert [run.saga_id for run in following] == [handle.id for handle in handles[1:]]
     assert kinds(handles[0], 1) == ["step_succeeded"]
 
@@ -88,7 +90,7 @@ def test_branches_that_end_together_after_the_deadline_are_followed_by_none(
     assert len(branches) == 2
     pass_deadline(bench, handle)
     with counted_statements(monkeypatch) as asked:
-        assert worker.record_all([(branch, Success(1)) for branch in branches], always) == []
+        assert Together(worker).record_all([(branch, Success(1)) for branch in branches], always) == []
     assert len(asked) == 3  # the first refuses to start d, one reads on, one appends the ends alone
     assert kinds(handle, 2) == ["step_succeeded"] * 2
     assert Claimer(worker).claim(handle.id, "main") is None
@@ -146,7 +148,7 @@ def test_a_transactional_step_that_ends_after_the_deadline_starts_nothing(bench:
     handle, worker, run = begin(bench)
     pass_deadline(bench, handle)
     with bench.orchestrator.database.link() as link, link.connection.transaction():
-        recorded = worker.record_within(run, Success(1), link, keep=True)
+        recorded = worker.record_within(run, Success(1), Joined(bench.orchestrator.database, link), keep=True)
     assert recorded is not None
     assert recorded[1].kept is None
     assert kinds(handle, 1) == ["step_succeeded"]

@@ -16,6 +16,7 @@ from saga.errors import SagaNotFound
 from saga.store.port import Addition
 from saga.store.postgres import due, log
 from saga.worker.claimer import Claimer
+from saga.worker.together import Together
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always
 
 _TABLES = ("log", "work", "instance")
@@ -180,10 +181,10 @@ def test_of_a_batch_only_the_saga_that_lost_its_end_is_set_back(bench: Bench) ->
     worker = bench.worker(1)
     whole, torn = bench.start(), bench.start()
     runs = [bench.claimed(handle, worker=worker) for handle in (whole, torn)]
-    runs = worker.record_all([(run, Success("a")) for run in runs], always)
+    runs = Together(worker).record_all([(run, Success("a")) for run in runs], always)
     with bench.connect() as connection:
         connection.execute("DELETE FROM saga.log WHERE saga_id = %s AND seq > 2", [torn.id])
-    for run in worker.record_all([(run, Success("b")) for run in runs], always):
+    for run in Together(worker).record_all([(run, Success("b")) for run in runs], always):
         bench.finish(worker, run)
     assert whole.status == Status.COMPLETED
     assert losses(whole) == []
@@ -204,7 +205,7 @@ def test_a_saga_that_is_gone_is_told_of_and_holds_up_nobody(bench: Bench, caplog
     run, gone = bench.claimed(kept, worker=worker), bench.start()
     lost = bench.claimed(gone, worker=worker)
     bench.sql("DELETE FROM saga.log WHERE saga_id = %s", gone.id)
-    (after,) = worker.record_all([(run, Success("a")), (lost, Success("a"))], always)
+    (after,) = Together(worker).record_all([(run, Success("a")), (lost, Success("a"))], always)
     assert after.saga_id == kept.id
 
 

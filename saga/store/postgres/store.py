@@ -153,7 +153,7 @@ class PostgresStore:
         return Chores(self.database, publish, batch)
 
 
-class _Joined(PostgresStore):
+class Joined(PostgresStore):
     """Statements inside somebody's transaction: what its driver raises is theirs, but for a lock that is not to be had."""
 
     def __init__(self, database: Database, link: Link) -> None:
@@ -175,7 +175,7 @@ class _Joined(PostgresStore):
         return nullcontext()
 
 
-class CallersStore(_Joined):
+class CallersStore(Joined):
     """Statements inside a caller's transaction, each in a savepoint of its own."""
 
     def __init__(self, database: Database, connection: CallerConnection) -> None:
@@ -197,7 +197,7 @@ class PostgresTransaction(StepTransaction):
 
     def settled(self) -> PostgresStore:
         """Take it back from user code; what the store that is returned writes becomes part of it."""
-        return _Joined(self.database, self.settle())
+        return Joined(self.database, self.settle())
 
 
 def _header_row(saga: Opening, realm: str) -> dict[str, Any]:
