@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 
 from saga.core.rows import Dispatch
 from saga.errors import DatabaseNotReady
-from saga.store.port import NotMyTurn, Ping, Store, Task
+from saga.store.port import Store
+from saga.store.values import NotMyTurn, Ping, Task
 from saga.telemetry.facts.upkeep import RelayBack, RelayCutOff, RelayFailed, RelayLooked, WorkersLost
 from saga.telemetry.stream import emit
 

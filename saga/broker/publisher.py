@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import brief, cut, first_line
-from saga.store.port import Ping
+from saga.store.values import Ping
 from saga.telemetry.facts.messages import (
     BrokerBack,
     BrokerCutOff,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from saga.core.events import Entry
 from saga.core.state import State, StepState, Track
-from saga.store.port import Header
+from saga.store.values import Header
 
 
 def header_json(header: Header, problem: str | None) -> dict[str, Any]:

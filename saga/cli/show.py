@@ -13,8 +13,8 @@ from saga.cli.output import age, json_option, moment, print_json, print_table, s
 from saga.cli.shapes import header_json, state_json
 from saga.cli.waits import Wait, problem_of, read_waits
 from saga.core.state import State, Status, StepState, Track
-from saga.store.port import Header
 from saga.store.postgres.work import OpenLane
+from saga.store.values import Header
 
 
 @click.command("show")

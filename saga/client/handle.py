@@ -29,7 +29,7 @@ from saga.engine.engine import Engine
 from saga.errors import InputError, NotAllowed, SagaAbandoned, SagaCompensated, SagaNotFound, SagaStuck, brief
 from saga.language.binding import BindingError
 from saga.language.codec import decode, encode, problems_of
-from saga.store.port import End, Header, entries_of
+from saga.store.values import End, Header, entries_of
 
 _CANCEL_PATIENCE = 30.0
 

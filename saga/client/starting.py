@@ -22,7 +22,8 @@ from saga.language.binding import Given, read_input
 from saga.language.codec import encode
 from saga.language.definition import PRIORITY, Saga, is_priority
 from saga.language.retry import LONGEST
-from saga.store.port import Busy, Opening, Store
+from saga.store.port import Store
+from saga.store.values import Busy, Opening
 from saga.telemetry.facts.sagas import SagaOpened
 from saga.telemetry.stream import emit
 from saga.telemetry.trace import captured

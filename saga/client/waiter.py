@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
-from saga.store.port import End, Store
+from saga.store.port import Store
+from saga.store.values import End
 from saga.telemetry.facts.sagas import LogsNotRead, WaitingFailed
 from saga.telemetry.stream import emit
 from saga.telemetry.thread import start_thread

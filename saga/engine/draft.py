@@ -16,7 +16,7 @@ from saga.core.rows import Changes, Dispatch
 from saga.core.state import State
 from saga.errors import CorruptLog
 from saga.language.definition import Saga
-from saga.store.port import NewStatus
+from saga.store.values import NewStatus
 
 
 @dataclass(frozen=True, slots=True)

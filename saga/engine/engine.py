@@ -28,7 +28,8 @@ from saga.engine.plan import dispatches, next_inline, plan
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga
-from saga.store.port import Addition, Header, NewStatus, Store
+from saga.store.port import Store
+from saga.store.values import Addition, Header, NewStatus
 from saga.telemetry.facts.sagas import Appended, EvidenceNotKept, HistoryCut
 from saga.telemetry.stream import emit
 

@@ -15,11 +15,11 @@ from saga.core.state import State
 from saga.engine.draft import Instance
 from saga.engine.engine import Engine
 from saga.errors import CorruptLog
-from saga.store.port import Header, NewStatus
 from saga.store.postgres import log, search
 from saga.store.postgres.database import Database
 from saga.store.postgres.errors import clear_errors
 from saga.store.postgres.store import PostgresStore
+from saga.store.values import Header, NewStatus
 
 _PAGE = 500
 

@@ -22,7 +22,7 @@ from saga.engine.draft import Draft, Instance, Lease
 from saga.engine.engine import back_off
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
-from saga.store.port import Offer, Refused, Wish, entries_of
+from saga.store.values import Offer, Refused, Wish, entries_of
 from saga.telemetry.facts.lanes import LanesNotClaimed
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt

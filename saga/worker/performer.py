@@ -25,7 +25,8 @@ from saga.errors import Abort, ResultError, SagaError
 from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
 from saga.language.refusal import Question, Refusal, asking
-from saga.store.port import StepTransaction, TransactionEnded
+from saga.store.port import StepTransaction
+from saga.store.values import TransactionEnded
 from saga.telemetry.trace import headers
 from saga.telemetry.watch import watched
 from saga.telemetry.wording import REDACTED

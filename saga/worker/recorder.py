@@ -18,7 +18,8 @@ from saga.crashpoints import reach
 from saga.engine.draft import Draft, Instance, Written
 from saga.engine.engine import Engine, back_off
 from saga.errors import DatabaseNotReady, SagaNotFound, first_line
-from saga.store.port import Refused, Store, ValueRefused
+from saga.store.port import Store
+from saga.store.values import Refused, ValueRefused
 from saga.telemetry.facts.attempts import AttemptCameLate, LogFoundGone
 from saga.telemetry.facts.lanes import LaneDamaged, LaneNotGivenBack
 from saga.telemetry.facts.sagas import OutcomeUnknown

@@ -14,9 +14,9 @@ from saga import Handle, Status
 from saga.core.events import Paused
 from saga.core.outcome import Failure, Interruption, Success
 from saga.core.rows import Dispatch
-from saga.store.port import Addition
 from saga.store.postgres import log
 from saga.store.postgres.database import Link
+from saga.store.values import Addition
 from saga.telemetry.facts.attempts import AttemptEnded
 from saga.telemetry.stream import subscribe
 from saga.worker.attempt import Attempt

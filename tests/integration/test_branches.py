@@ -12,7 +12,7 @@ from saga import Handle, Parallel, Saga, Status, saga_completed, step_succeeded
 from saga.core.events import Entry, Paused, entry_from_row
 from saga.core.outcome import Failure, Interruption, Success
 from saga.errors import Abort
-from saga.store import port
+from saga.store import values
 from saga.store.postgres import due
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.store import Joined
@@ -112,7 +112,7 @@ def test_what_a_claim_has_to_read_is_read_once_for_all_branches(bench: Bench, mo
         read.append(row[0])
         return entry_from_row(saga_id, row)
 
-    monkeypatch.setattr(port, "entry_from_row", reading)
+    monkeypatch.setattr(values, "entry_from_row", reading)
     together(bench)
     assert sorted(read) == list(range(1, NUMBER + 2))
 

@@ -15,9 +15,9 @@ from saga.core.outcome import Failure, Success
 from saga.crashpoints import Struck
 from saga.ops.doctor.clock import examine_clock
 from saga.relay import Relay
-from saga.store.port import Ping
 from saga.store.postgres import clock, due, work
 from saga.store.postgres.chores import Chores
+from saga.store.values import Ping
 from tests.integration.conftest import FORKED, Bench, always, never, step
 from tests.integration.test_relay import hold_lock, lanes, relay
 

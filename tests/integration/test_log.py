@@ -19,9 +19,9 @@ from saga.core.events import AttemptSucceeded, Paused
 from saga.core.outcome import Failure, Interruption, Success
 from saga.engine.engine import Engine
 from saga.language.catalog import Catalog
-from saga.store.port import Addition
 from saga.store.postgres import due, log
 from saga.store.postgres.database import Link
+from saga.store.values import Addition
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always, never, step

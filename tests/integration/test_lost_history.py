@@ -13,8 +13,8 @@ from saga.core.events import HistoryLost
 from saga.core.outcome import Success
 from saga.core.state import Status
 from saga.errors import SagaNotFound
-from saga.store.port import Addition
 from saga.store.postgres import due, log
+from saga.store.values import Addition
 from saga.worker.claimer import Claimer
 from saga.worker.together import Together
 from tests.integration.conftest import ASKED, FORKED, SEQUENCE, Bench, always

@@ -12,9 +12,9 @@ from saga.core.rows import Dispatch
 from saga.errors import CorruptLog
 from saga.ops import audit
 from saga.relay import Relay
-from saga.store.port import Addition
 from saga.store.postgres import log
 from saga.store.postgres.database import Link
+from saga.store.values import Addition
 from saga.worker.claimer import Claimer
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import _release as _release

@@ -21,11 +21,11 @@ from saga.core.events import Paused
 from saga.core.outcome import Failure, Success
 from saga.core.rows import Dispatch
 from saga.relay import Relay
-from saga.store.port import Addition, Offer
 from saga.store.postgres import due, log, work
 from saga.store.postgres.database import Link
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping, see_ping
+from saga.store.values import Addition, Offer
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.executor import Executor

@@ -30,10 +30,10 @@ from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
 from saga.relay import Relay
-from saga.store.port import Ping
 from saga.store.postgres import clock, due, fleet, log, work
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
+from saga.store.values import Ping
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness

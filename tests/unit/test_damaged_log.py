@@ -29,7 +29,7 @@ from saga.core.permission import check
 from saga.core.state import State, Status
 from saga.engine.draft import Instance
 from saga.errors import CorruptLog, NotAllowed
-from saga.store.port import entries_of as read
+from saga.store.values import entries_of as read
 
 from .helpers import Log
 from .simulation import World, sagas, tapes, through_json

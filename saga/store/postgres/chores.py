@@ -14,12 +14,12 @@ from psycopg import errors as pg
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import DatabaseNotReady, first_line
-from saga.store.port import NotMyTurn, Ping, Task
 from saga.store.postgres import clock, due, fleet, pings
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.due import CHORES, WATCH_ON, Chore
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.fleet import lock_class
+from saga.store.values import NotMyTurn, Ping, Task
 from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff
 from saga.telemetry.facts.upkeep import ClockStepped, TimesNotSet
 from saga.telemetry.stream import emit

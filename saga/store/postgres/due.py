@@ -15,10 +15,10 @@ from uuid import UUID
 
 from saga.core.events import FORMAT
 from saga.core.rows import Dispatch
-from saga.store.port import Task
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
 from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, ENTRY
+from saga.store.values import Task
 
 NOW = "(SELECT clock_timestamp())"
 """The time in a form that an index can use: once in a statement. Written plainly, the function is called for each row."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from saga.core.text import Unencodable
 from saga.errors import DatabaseNotReady, first_line
-from saga.store.port import Busy, Refused, ValueRefused
+from saga.store.values import Busy, Refused, ValueRefused
 
 
 class Named(Protocol):

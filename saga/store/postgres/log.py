@@ -17,9 +17,9 @@ from saga.core.outline import Outline
 from saga.core.state import Status
 from saga.core.text import digest, dumps, portable
 from saga.errors import CorruptLog
-from saga.store.port import Addition, End, NewStatus, entries_of
 from saga.store.postgres.database import Link
 from saga.store.postgres.work import ADD, MOVE, REMOVE
+from saga.store.values import Addition, End, NewStatus, entries_of
 
 _COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
 _READ = "seq, kind, lane, step, attempt, data, worker, at, format"

@@ -5,9 +5,9 @@ A connection is passed in; nothing commits here.
 
 from __future__ import annotations
 
-from saga.store.port import Ping
 from saga.store.postgres.database import Link
 from saga.store.postgres.due import IN_LOT, LOTS, NOW
+from saga.store.values import Ping
 
 
 def next_pings(link: Link, realm: str, after: str, lots: int) -> tuple[list[Ping], str]:

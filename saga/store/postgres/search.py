@@ -12,9 +12,9 @@ from uuid import UUID
 
 from saga.core.state import Status
 from saga.core.text import dumps, portable
-from saga.store.port import Header
 from saga.store.postgres.database import Link
 from saga.store.postgres.work import DUE_SINCE
+from saga.store.values import Header
 
 
 def _held(column: str) -> str:

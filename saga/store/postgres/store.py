@@ -14,13 +14,13 @@ from saga.core.events import Entry, data_of
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
-from saga.store.port import Addition, Busy, End, Header, Lane, Offer, Opening, Wish
 from saga.store.postgres import caller, due, fleet, log, search, work
 from saga.store.postgres.caller import CallerConnection
 from saga.store.postgres.chores import Chores
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.transaction import StepTransaction
+from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Wish
 
 
 class _Asked:

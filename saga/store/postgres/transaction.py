@@ -21,8 +21,8 @@ from psycopg.adapt import AdaptersMap
 from psycopg.rows import tuple_row
 from sqlalchemy.exc import DBAPIError
 
-from saga.store.port import TransactionEnded
 from saga.store.postgres.database import LENT, LENT_SETTINGS, Database, Link
+from saga.store.values import TransactionEnded
 
 _SAVEPOINT = "saga_step"
 _CLEAN = """

@@ -14,8 +14,8 @@ from saga.core.events import FORMAT
 from saga.core.outline import DEADLINE
 from saga.core.rows import Dispatch
 from saga.core.text import dumps
-from saga.store.port import Offer, Wish
 from saga.store.postgres.database import Link, Row
+from saga.store.values import Offer, Wish
 
 _PLACES = """AS r (
     saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,

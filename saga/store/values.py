@@ -1,0 +1,203 @@
+"""Values: what is asked of a store, what it answers, and what it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from saga.core.events import Entry, Event, SagaStarted, entry_from_row
+from saga.core.rows import Changes, Place
+from saga.errors import DatabaseNotReady, SagaError
+
+Lane = tuple[UUID, str]
+"""A saga and one of its lanes."""
+
+
+class Busy(DatabaseNotReady):
+    """Another transaction, still open, holds what is needed."""
+
+    refused = True
+
+
+class Refused(Exception):
+    """The store does not take that, however often it is tried; nothing of it is stored."""
+
+
+class ValueRefused(Refused):
+    """It does not take one of the values."""
+
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A saga without its log: its row in ``instance``.
+
+    Attributes:
+        tags: as they were given.
+        reason: what it is stuck on, else why it was abandoned or is rolled back.
+        realm: whose it is; empty: any app's.
+    """
+
+    id: UUID
+    name: str
+    fingerprint: str
+    key: str | None
+    status: str
+    reason: str | None
+    tags: Any
+    input_hash: str
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    realm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewStatus:
+    """What the instance's row is to say from now on."""
+
+    status: str
+    reason: str | None
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What is to be appended to one saga's log: events from ``seq`` on, with all that follows from them.
+
+    Attributes:
+        before: the saga's deadline, where one of the events starts an action: after it, nothing is appended.
+        after: when the entry before was written, if that is to be looked at, too. A log that does not have the entry
+            before, as after a failover to a standby that lagged, takes nothing.
+    """
+
+    saga_id: UUID
+    seq: int
+    events: Sequence[Event]
+    changes: Changes | None = None
+    status: NewStatus | None = None
+    before: datetime | None = None
+    after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A lane that a worker wants.
+
+    Attributes:
+        token: of the claim, should it win.
+        known: the last entry of its saga that the worker has, and when that was written.
+    """
+
+    saga_id: UUID
+    lane: str
+    token: UUID
+    known: int = 0
+    known_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What became of a wish.
+
+    Attributes:
+        attempt: to make; ``None`` if the worker that takes the lane has to decide first, also whether the saga is too late.
+        open: the lane was free and due.
+        won: the lane is taken, and the start of its attempt appended.
+        entries: the columns of what the log has after the entries that were known, the new one last. Of the whole log, if
+            it does not have those; empty, if the lane is neither taken nor to be decided about.
+    """
+
+    fingerprint: str
+    attempt: int | None
+    queue: str
+    open: bool
+    won: bool
+    entries: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a saga stands, for a caller that waits for its end.
+
+    Attributes:
+        ended: it is finished or stuck.
+        rows: the columns of its entries, if it has ended and they were asked for.
+    """
+
+    fingerprint: str
+    status: str
+    ended: bool
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A new saga: what its row in the index is to say, its first entry, and its first rows of work.
+
+    Attributes:
+        tags: as JSON.
+        input_hash: what a second start under the same key is compared by.
+        sent: the messages of what is due at once go out right after the commit.
+    """
+
+    id: UUID
+    name: str
+    fingerprint: str
+    key: str | None
+    tags: Any
+    input_hash: str
+    started: SagaStarted
+    rows: Sequence[Place]
+    sent: bool
+
+
+class TransactionEnded(SagaError):
+    """The step ended the transaction that the log's entry was to be part of."""
+
+    def __init__(self) -> None:
+        super().__init__("the step ended the log's own transaction; leave the commit and the rollback to the saga")
+
+
+def entries_of(saga_id: UUID, rows: Iterable[Row]) -> list[Entry]:
+    """Rows of the log as entries.
+
+    Raises:
+        CorruptLog: one of them is damaged.
+    """
+    return [entry_from_row(saga_id, row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A numbered message that follows a queue's unclaimed work, to learn whether the broker still has that work.
+
+    Attributes:
+        number: when it was sent, in microseconds since 1970 by the database's clock.
+        realm: whose work it follows.
+    """
+
+    queue: str
+    number: int
+    priority: int | None
+    realm: str = ""
+
+
+class NotMyTurn(Exception):
+    """Another process is the relay."""
+
+
+class Task(Enum):
+    """What a relay does to lanes."""
+
+    SEND_DUE = "send due"
+    SEND_LOST = "send lost"
+    TIME_OUT = "time out"
+    LOSE = "lose"
+    WATCH_ON = "watch on"
