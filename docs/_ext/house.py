@@ -56,7 +56,7 @@ def _first_sentence(module: str) -> str:
 
 # --- the picture ------------------------------------------------------------------------------------------------------
 
-_ROW, _GAP, _BOX, _LEFT, _WIDTH = 27, 12, 194, 8, 312
+_ROW, _GAP, _BOX, _LEFT = 27, 12, 194, 8
 _LANE = 15
 """Between two arrows that run side by side."""
 
@@ -83,9 +83,11 @@ def _all_below(found: dict[str, set[str]], room: str) -> set[str]:
 def floors_picture() -> str:
     """A box for each room, floor by floor, and an arrow to each room that it stands on."""
     places, bands, height = _places()
+    arrows = list(_arrows(places))
+    width = max(x for x, _ in arrows) + _LEFT
     parts = [
         (
-            f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="The floors of the house and who uses whom" '
+            f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="The floors of the house and who uses whom" '
             'style="width: 100%; max-width: 27rem; height: auto; font: 14px sans-serif" fill="currentColor" stroke="none">'
         ),
         (
@@ -99,7 +101,7 @@ def floors_picture() -> str:
         )
     for room, y in places.items():
         parts += _box(room, y)
-    parts += _arrows(places)
+    parts += [arrow for _, arrow in arrows]
     parts.append(f'<text x="{_LEFT + 4}" y="{height - _ROW - 8}" font-size="13">{", ".join(BASE[:3])},</text>')
     parts.append(f'<text x="{_LEFT + 4}" y="{height - 15}" font-size="13">{", ".join(BASE[3:])}</text>')
     return "\n".join([*parts, "</svg>"])
@@ -127,8 +129,8 @@ def _box(room: str, y: int) -> Iterator[str]:
     yield f'<text x="{_LEFT + 8}" y="{y + 16}"><tspan font-weight="600">{room}</tspan>{modules}</text>'
 
 
-def _arrows(places: dict[str, int]) -> Iterator[str]:
-    """The shortest ones run nearest to the boxes; two that overlap run side by side."""
+def _arrows(places: dict[str, int]) -> Iterator[tuple[int, str]]:
+    """How far each arrow reaches to the right, and the arrow: the shortest are nearest to the boxes, and none runs on another."""
     edge, rooms = _LEFT + _BOX, list(places)
     steps = sorted(
         ((rooms.index(used) - rooms.index(room), rooms.index(room), room, used)
@@ -150,4 +152,4 @@ def _arrows(places: dict[str, int]) -> Iterator[str]:
         outs[room] += 1
         ins[used] += 1
         path = f"M{edge} {start} H{x - 6} q6 0 6 6 V{end - 6} q0 6 -6 6 H{edge + 1}"
-        yield f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".75" marker-end="url(#down)"/>'
+        yield x, f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".75" marker-end="url(#down)"/>'
