@@ -1,14 +1,14 @@
-"""Decision: where the lanes of a saga stand, and what is to be done there. Pure, as the machine is, whose part it is.
+"""Decision: where the lanes of a saga stand, and what is to be done there. Pure: it is a part of the machine.
 
 Theory of operation
 -------------------
-A lane goes along its items, in a rollback from its end, past all that needs nothing more, and stands at the first that
-does. At a step, the step's track says what is to be done. At a fork its branches stand in its place, and it goes on when
-the last of them is over.
+A lane goes along its items, in a rollback from its end. It passes those that need nothing more, and stands at the first
+that does. At a step, the step's track says what is to be done. At a fork, its branches stand in its place, and it goes on
+when the last of them is over.
 
-What is behind a lane stays behind it. So an entry about a step moves that step's lane, with the lanes above it whose last
-branch is over and those of the fork that it comes to, and no other: in a saga of a thousand branches it costs what it
-costs in a saga of two. What changes the *course* of the saga, such as a rollback or a pause, makes all lanes begin anew.
+What is behind a lane stays behind it. So an entry about a step moves only that step's lane, the lanes above it whose last
+branch is over, and the lanes of the fork that it comes to. In a saga of a thousand branches this costs the same as in a
+saga of two. What changes the *course* of the saga, such as a rollback or a pause, makes all lanes begin anew.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def course(outline: Outline, state: State, event: Event) -> Course:
 
 
 def move(outline: Outline, state: State, event: Event, course_before: Course) -> None:
-    """Move the lanes on of a state in the making that an event has brought further; they are lost where its course changes."""
+    """Move on the lanes that an event has brought further, in a state in the making. If its course changes, they are lost."""
     assert state.lanes is not None
     if not isinstance(event, AttemptEvent) or course(outline, state, event) != course_before:
         state.lanes = None
@@ -100,7 +100,7 @@ def _move_on(lanes: Lanes, outline: Outline, lane: Lane, state: State) -> None:
 
 
 def _go_along(lanes: Lanes, lane: Lane, state: State, start: int = 0) -> bool:
-    """Go along a lane, from one of its items on, to where it stands; whether it is over."""
+    """Go along a lane, from one of its items, to the place where it stands; true if it is over."""
     scope = state.scopes[lane.scope]
     if scope.awaits_actions:
         for each in lane.lanes():

@@ -36,7 +36,7 @@ class SagaStarted(Event):
         priority: the message priority of the steps that name none.
         asks: the steps whose unknown outcome a person settles, before anything is undone for it.
         ask_first: a person decides at any failure whether it goes forward or back.
-        trace: the headers that carry on the trace of whoever started it.
+        trace: the headers that carry on the trace in which it was started.
     """
 
     kind = "saga_started"
@@ -112,21 +112,21 @@ class AttemptFailed(AttemptEvent):
 
 @dataclass(frozen=True, slots=True)
 class AttemptTimedOut(AttemptEvent):
-    """The attempt was not over at its deadline; whoever claims the lane next asks the retry policy."""
+    """The attempt was not over at its deadline; the next worker that claims the lane asks the retry policy."""
 
     kind = "attempt_timed_out"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLost(AttemptEvent):
-    """The worker that ran the attempt is gone; whoever claims the lane next asks the retry policy."""
+    """The worker that ran the attempt is gone; the next worker that claims the lane asks the retry policy."""
 
     kind = "attempt_lost"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptInterrupted(AttemptEvent):
-    """The worker was told to stop and gave the lane back: no failure of the step, so it costs no attempt."""
+    """The worker was told to stop and gave the lane back. The step did not fail, so this costs no attempt."""
 
     kind = "attempt_interrupted"
     error: str = ""
@@ -134,7 +134,7 @@ class AttemptInterrupted(AttemptEvent):
 
 @dataclass(frozen=True, slots=True)
 class LateResult(AttemptEvent):
-    """What an attempt brought after it had been declared over: evidence, never used."""
+    """The result of an attempt that had been declared over: evidence, never used."""
 
     kind = "late_result"
     outcome: str = ""
@@ -150,7 +150,7 @@ class Request(Event):
     """Something an operator asked for; ``by`` says who, ``reason`` why.
 
     Attributes:
-        session_user: the role of Postgres that the operator was there as, by the database's own word.
+        session_user: the operator's role in Postgres, as the database says it.
     """
 
     by: str | None = None
@@ -225,11 +225,11 @@ class DeadlinePassed(Event):
 
 @dataclass(frozen=True, slots=True)
 class HistoryLost(Event):
-    """Entries are gone that a worker knew of, as after a failover to a standby that lagged: evidence, never used.
+    """Entries that a worker knew are gone, as after a failover to a standby that lagged: evidence, never used.
 
     Attributes:
-        known: the last entry that the worker knew of.
-        entries: of those that it had written lately itself, ``seq``, ``kind``, ``lane``, ``step`` and ``attempt``.
+        known: the last entry that the worker knew.
+        entries: ``seq``, ``kind``, ``lane``, ``step`` and ``attempt`` of those that it had lately written itself.
     """
 
     kind = "history_lost"
@@ -274,7 +274,7 @@ class Entry:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Whatever else the event says."""
+        """What else the event says."""
         return data_of(self.event)
 
 

@@ -2,29 +2,30 @@
 
 Rules
 -----
-1. ``replay`` folds the entries of a log into a ``State``; ``decide`` reads from a state what is to be done. Both know
-   nothing but the outline and the entries, so the same log gives the same state everywhere.
+1. ``replay`` makes a ``State`` of the entries of a log; ``decide`` reads from a state what is to be done. Both know only
+   the outline and the entries, so the same log gives the same state everywhere.
 2. Every step has a *track* for its action and, once it owes one, a track for its undo. Both follow ``TRANSITIONS``; an
    event that the table does not list for the track's status is a duplicate or comes too late, and changes nothing.
 3. A step that fails for good is ``aborted`` when no attempt can have had an effect, else ``unknown``; an unknown one
    is undone as if it had succeeded.
 4. Before the pivot a failure rolls back. The pivot rolls back only when it was definitely aborted; in doubt it is
-   stuck. After the pivot a failure is stuck: there is no way back. A saga may ask, about the doubts of some steps or
-   about any failure: then it is stuck, and starts nothing new, until a person says forward or back.
+   stuck. After the pivot a failure is stuck: there is no way back. A saga may ask a person about doubts of some steps, or
+   about any failure: then it is stuck, and starts nothing new, until that person says forward or back.
 5. A rollback starts nothing new and first awaits every open action; a step that waits for its retry has failed. Then
-   what is owed is undone in reverse: a lane from its end, a fork's branches side by side. A step whose doubt is asked
-   about is not undone, nor what came before it, until a person says whether it happened.
+   what is owed is undone in reverse: a lane from its end, a fork's branches side by side. If a person is asked about the
+   doubt of a step, neither the step nor what came before it is undone until that person says whether it happened.
 6. A saga is ``compensated`` only when nothing is owed. An undo that fails for good is stuck. An operator may abandon a saga
-   that is not finished: then nothing counts any more, and what is owed stays so.
+   that is not finished: then no entry changes it any more, and what is owed stays owed.
 7. Entries of independent lanes commute; only the recorded reason tells which came first.
 
 Theory of operation
 -------------------
-A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. An attempt that ended
-without a word on what follows (a timeout, a lost worker, an interruption) is ``undecided``: who wrote that may not have
-the definition. It stays so, also while the saga is paused or rolls back, until a claimer of its lane settles it. The counts
-of a scope give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
-commands, and why an entry moves few lanes, is told in ``decision``; the table, and what a track keeps, are in ``tracks``.
+A step goes through ``pending``, ``running`` and an end, with ``waiting`` between two attempts. After a timeout, a lost
+worker or an interruption, an attempt is ``undecided``: the process that wrote this may not have the definition, so it
+does not say what follows. The attempt stays so, also while the saga is paused or rolls back, until a claimer settles
+it. The counts of a scope give the status of the saga without a walk over its steps. How ``decide`` comes from tracks to
+commands, and why an entry moves few lanes, is told in ``decision``; the table, and what a track keeps, are in
+``tracks``.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def beginning(outline: Outline, state: State | None = None) -> State:
 
 
 def extend(outline: Outline, state: State, entries: Iterable[Entry]) -> None:
-    """Take entries into a state that nobody else has seen, and find where its lanes stand then."""
+    """Take entries into a state that no other code has seen, and find where its lanes stand then."""
     for entry in entries:
         course = None if state.lanes is None else decision.course(outline, state, entry.event)
         _apply(outline, state, entry)

@@ -1,4 +1,4 @@
-"""Outline: the bare structure of a saga, all that a log needs to be read with.
+"""Outline: the bare structure of a saga. It is all that is needed to read a log.
 
 It holds names only, no callables, so it is stored in the database, and a log can be replayed without the code.
 
@@ -100,7 +100,7 @@ class Outline:
 
     @property
     def outline(self) -> Outline:
-        """Itself: an outline serves wherever a saga does."""
+        """Itself: an outline can be used in place of a saga."""
         return self
 
     @cached_property

@@ -17,8 +17,8 @@ class Place:
     """What a lane's row is to say.
 
     Attributes:
-        attempt: the attempt to make; ``None`` where whoever claims the lane has to decide first.
-        queue: ``None`` for the one it is on, where the writer does not have the definition.
+        attempt: the attempt to make; ``None`` if the worker that claims the lane has to decide first.
+        queue: ``None`` for its present queue, if the writer does not have the definition.
         due: the earliest claim; ``None`` is at once.
         owned: the worker that writes it keeps the lane.
         watch: of an owned lane, seconds after which the relay looks at it: the shortest timeout of what may follow.

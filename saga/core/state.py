@@ -1,4 +1,4 @@
-"""State: what a saga's log amounts to: where the saga stands, and how far each of its steps has come."""
+"""State: what follows from a saga's log: where the saga stands, and how far each of its steps has come."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Track:
         attempts: how many were started; the number of the latest.
         result: what it returned, as JSON.
         error: what ended the latest failed attempt, in words.
-        error_type: the class of that exception, by its name; ``WorkerLost`` or ``StepTimeout`` where there was none.
+        error_type: the class of that exception, by its name; ``WorkerLost`` or ``StepTimeout`` if there was no exception.
         code: what ``Abort`` was given, as JSON; likewise ``details``.
         again: when the next attempt may start.
         deadline: when the open attempt is over.
@@ -100,12 +100,12 @@ class Track:
 
     @property
     def open(self) -> bool:
-        """Whether an attempt runs, or ended without a word on what follows."""
+        """Whether an attempt runs, or ended and nothing says yet what follows."""
         return self.status in _OPEN
 
     @property
     def between_attempts(self) -> bool:
-        """Whether it may have another attempt, and nobody holds it."""
+        """Whether it may have another attempt, and no worker holds it."""
         return not self.held and self.status in (StepStatus.WAITING, StepStatus.UNDECIDED)
 
     @property
@@ -129,12 +129,12 @@ FRESH = Track()
 
 
 class Standing(NamedTuple):
-    """Where a lane stands that has begun and is not over.
+    """The place of a lane that has begun and is not over.
 
     Attributes:
         place: how many of its items are behind it.
-        command: what is to be done there; ``None`` where it waits for others.
-        awaited: how many of its branches are not over, where it stands at a fork.
+        command: what is to be done there; ``None`` if it waits for others.
+        awaited: how many of its branches are not over, if it stands at a fork.
     """
 
     place: int
@@ -202,15 +202,15 @@ class State:
         scopes: scope to the way it goes and what is left in it; the saga itself is the outermost.
         asks: the steps whose unknown outcome a person settles.
         ask_first: a person decides at any failure whether it goes forward or back.
-        abandon_reason: who ended it without undoing more, why, and why it was not going on; ``None`` if nobody did.
+        abandon_reason: who abandoned it, why, and why it was not going on; ``None`` if it is not abandoned.
         stuck_on: what an operator has to settle: ``(step, undo)`` to the reason.
         skipped: the steps whose undo was done by hand.
         past_pivot: the pivot succeeded, so there is no way back.
         cancel_reason: a request to cancel that waits for the pivot's outcome.
         paused: nothing new starts.
-        opening: before which nothing runs, until something has.
-        closing: when it is rolled back if it is not over.
-        trace: the headers that carry on the trace of whoever started it.
+        opening: the moment before which no first attempt starts.
+        closing: when it is rolled back if it has not ended.
+        trace: the headers that carry on the trace in which it was started.
         lanes: where its lanes stand; entries move them on.
     """
 
@@ -294,7 +294,7 @@ class State:
 
     @property
     def undos_owed(self) -> tuple[str, ...]:
-        """The steps that owe an undo which is not done, in the order of definition: of an abandoned saga, what is left."""
+        """The steps that owe an undo which is not done, in the order of definition. An abandoned saga keeps them."""
         return (
             tuple(name for name, step in self.steps.items() if step.undo and not step.undo.settled)
             if self.scopes[OUTERMOST].owed
@@ -318,7 +318,7 @@ class State:
 
     @property
     def cause(self) -> Cause | None:
-        """The failure it is stuck on, the first where there are several, else the one it is rolled back for."""
+        """The failure it is stuck on (the first, if there are several), else the one it is rolled back for."""
         for step, undo in self.stuck_on:
             return Cause.of(step, undo, self.track(step, undo))
         return self.rollback_cause

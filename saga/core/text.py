@@ -20,7 +20,7 @@ class Unencodable(ValueError):
 
 
 def refuse_large(value: object, limit: int) -> None:
-    """See that a value is far too large before any work is done on it; what is small is measured when it is encoded.
+    """Refuse a value that is far too large before any work is done on it. Small values are measured when they are encoded.
 
     Raises:
         Unencodable: its JSON form takes more than ``limit`` bytes, whatever is in it besides plain values.
@@ -97,7 +97,7 @@ def clean_text(text: object, limit: int = 4000) -> str:
 
 
 def ascii_only(value: JSON) -> JSON:
-    """JSON with every other character of its texts written as its number, which a database of any encoding can store."""
+    """JSON in whose texts all characters but ASCII are written as numbers, which a database in any encoding can store."""
     if isinstance(value, str):
         return value.encode("ascii", "backslashreplace").decode()
     if isinstance(value, dict):

@@ -155,14 +155,14 @@ def followed(outline: Outline, track: _T, status: StepStatus, event: AttemptEven
 
 
 def _ended(how: Trigger, track: Track) -> tuple[str, str]:
-    """What is said of an attempt that ended without a word, and the exception that retry policies see."""
+    """What the log says of an attempt that did not tell how it ended, and the exception that retry policies see."""
     if how is Trigger.LOST:
         return f"the worker was lost (worker {track.worker})", WorkerLost.__name__
     return "the attempt timed out", StepTimeout.__name__
 
 
 def _failure(track: Track, event: AttemptFailed) -> dict[str, Any]:
-    """What a track keeps of the failure; one without a word leaves what was known of the attempt before."""
+    """What a track keeps of the failure. A failure without a text leaves what the track knew of the attempt before."""
     known = event if event.error else track
     return {"error": known.error, "error_type": known.error_type, "code": known.code, "details": known.details}
 
@@ -174,7 +174,7 @@ def fresh_budget(track: _T) -> _T:
 
 
 def left(track: _T, how: Trigger) -> _T:
-    """A track that nobody goes on with: of an attempt that runs, nobody will know how it ends."""
+    """A track that is given up. If an attempt of it runs, nobody will know how it ends."""
     status = TRANSITIONS[track.status, how]
     changes: dict[str, Any] = {"again": None, "held": False, "deadline": None}
     if track.status is _R:

@@ -1,4 +1,4 @@
-"""Verdict: what the end of an attempt means, and what follows. Pure: what the retry policy says to it is given."""
+"""Verdict: what the end of an attempt means, and what follows. Pure: the retry policy's answer is passed in."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def verdict(
 def answer(
     outline: Outline, state: State, command: Command | None, wait: float | None, *, timeout: float, late: bool = False
 ) -> Event | None:
-    """The event with which a worker answers a command, having taken its lane; ``None`` where there is nothing to say.
+    """The event with which a worker that has taken a lane answers its command; ``None`` if there is nothing to say.
 
     Args:
-        wait: what the policy says to an attempt that ended without a word.
+        wait: the policy's answer to an attempt that did not say how it ended.
         timeout: of what is started, in seconds.
         late: the saga's own deadline kept the answer to this state out of the log.
     """

@@ -24,7 +24,7 @@ class Instance:
     """The saga that is written about.
 
     Attributes:
-        saga: its definition, where this process has exactly that one.
+        saga: its definition, if this process has exactly that one.
         foreign: it is of another realm, whose relay sends its messages.
     """
 
@@ -42,7 +42,7 @@ class Instance:
         return f"{self.outline.name}[{self.id}]"
 
     def replay(self, entries: Sequence[Entry], known: State | None = None) -> State:
-        """The state that entries of the stored log amount to, from the first one on or from those already known.
+        """The state that entries of the stored log give, from the first one on or from those already known.
 
         Raises:
             CorruptLog: an entry is missing, or does not fit those before it; the text names saga and seq.
@@ -62,7 +62,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who writes, when it is a worker: its number, and the token under which it owns its lane."""
+    """The worker that writes: its number, and the token under which it owns its lane."""
 
     worker: int
     token: UUID
@@ -76,7 +76,7 @@ class Draft:
     Attributes:
         after: the state with the events, but for the start of what is kept.
         kept: the attempt that the writer starts in the same statement and goes on with.
-        before: the saga's own deadline, where an action is started: after it, nothing of this is appended.
+        before: the saga's own deadline, if an action is started: after it, nothing of this is appended.
     """
 
     subject: Instance
@@ -90,7 +90,7 @@ class Draft:
     before: datetime | None = None
 
     def is_too_late(self, state: State) -> bool:
-        """Whether the saga's deadline kept it out of the log: nothing else has come before it there, as a later state tells."""
+        """Whether the saga's deadline kept it out of the log: a later state shows that no other entry came first."""
         return self.before is not None and (state.seq, state.at) == (self.state.seq, self.state.at)
 
 

@@ -1,7 +1,7 @@
 """The engine: the only writer of progress.
 
 What it does is always the same: read a state, see what an event makes of it, and append the event at the very next
-position of the log together with all that follows from it. Whoever finds the position taken reads on and decides again.
+position of the log together with all that follows from it. If the position is taken, it reads on and decides again.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Engine:
         *,
         keep: bool = False,
     ) -> Draft:
-        """See what several events make of a state, one after the other: what follows is what follows from them all.
+        """See what several events make of a state, one after the other, and what follows from all of them.
 
         Args:
             claim, keep: as ``draft`` has them.
@@ -154,7 +154,7 @@ class Engine:
         ]
 
     def find(self, draft: Draft) -> Written | None:
-        """Whether a draft of which nobody knows was appended after all.
+        """Whether a draft was appended after all, if its write gave no answer.
 
         Raises:
             DatabaseNotReady: the store still cannot be asked.
@@ -226,7 +226,7 @@ class Engine:
         """A saga with the definition to read its log with: the registered one, or else the stored outline.
 
         Args:
-            fingerprint: of its definition, where that is known.
+            fingerprint: of its definition, if that is known.
 
         Raises:
             SagaNotFound: there is no such saga.
@@ -277,10 +277,10 @@ class Engine:
     def take_in(
         self, subject: Instance, entries: Sequence[Entry], known: State | None, worker: int | None = None
     ) -> State:
-        """The state that entries amount to that come after what is known, or that are all there are and fewer than that.
+        """The state after entries: either those that come after what is known, or the whole log, if it has fewer than known.
 
-        A log that has lost its end is read as what it is. What this process still knows of the end is reported, and kept
-        in the log as evidence.
+        A log that has lost its end is read as it is. What this process still knows of the end is reported, and kept in the
+        log as evidence.
         """
         if not entries or entries[0].seq != 1:
             return subject.replay(entries, known)
@@ -294,7 +294,7 @@ class Engine:
         return self.keep_evidence(subject, subject.replay(entries), event, worker)
 
     def keep_evidence(self, subject: Instance, state: State, event: Event, worker: int | None) -> State:
-        """Append what nothing uses, if that can be done; returns the state then.
+        """Append an entry that nothing uses, if possible; returns the state after it.
 
         Raises:
             ValueRefused: the store does not take it.

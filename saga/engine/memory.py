@@ -1,6 +1,6 @@
 """Memory: what one process last saw of sagas: states to read on from, and the entries it wrote lately.
 
-The second tells what a database has lost: after a failover to a standby that lagged, a worker may know more than the log.
+The entries show what a database has lost: after a failover to a standby that lagged, a worker may know more than the log.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Memory:
 
         Args:
             log: from its first entry on, as it was read.
-            certain: the log is known to have lost its end. Otherwise what is newer than it may have come since it was read.
+            certain: the log is known to have lost its end. Otherwise, newer entries may have come since it was read.
         """
         there = {(entry.seq, entry.at) for entry in log}
         end, at = (log[-1].seq, log[-1].at) if log else (0, None)

@@ -39,8 +39,8 @@ def plan(
     """The changes that lead from the rows of one decision to those of the next.
 
     Args:
-        before: the commands of the one; those of lanes that have not moved may be left out here and in ``after``.
-        saga: the definition, where this process has it.
+        before: the commands of the first decision. Lanes that have not moved may be left out here and in ``after``.
+        saga: the definition, if this process has it.
         kept: the attempt that the writer goes on with itself, under ``token``.
     """
     changes = Changes(fingerprint, token, catalog.queue(None, "", False))

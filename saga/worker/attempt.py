@@ -46,7 +46,7 @@ class Attempt:
 
     @property
     def name(self) -> AttemptName:
-        """Which one it is, for those who are told of it."""
+        """Which attempt it is, for listeners that are told of it."""
         return AttemptName(self.saga.name, self.saga_id, self.ref)
 
     @property

@@ -1,8 +1,8 @@
-"""Batch: the runs that one thread has in hand. Each makes its attempt in turn; those that have ended share an append.
+"""Batch: the attempts of one thread. They run in turn; those that have ended share an append.
 
-What waits for its turn has been started in the log, and what has ended is not in it yet. So neither may wait long: when
-one step takes its time, another thread takes them out of the batch. And should one step end the process, the attempts
-of all are lost; so only those share one that can afford it.
+Attempts that wait for their turn have been started in the log, and the ends of others are not in it yet. So neither may
+wait long: when one step takes long, another thread takes them out of the batch. If one step ends the process, the
+attempts of all are lost. So only sagas that can afford this share a batch.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Place = tuple[UUID, str]
 """A saga and one of its lanes."""
 
 _LONGEST_IN_HAND = 0.02
-"""Seconds after which an outcome is appended, whoever else is still to run."""
+"""Seconds after which an outcome is appended, even if others still have to run."""
 _STALL = 0.2
 """Seconds that an attempt may take before the others of its batch no longer wait for it."""
 _SHORT = 5.0
-"""Seconds; an attempt with a shorter timeout waits for nobody."""
+"""Seconds; an attempt with a shorter timeout does not wait for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Stall:
 
 
 def may_share(saga: Saga) -> bool:
-    """Whether a saga can bear company: a delay before its attempts, and one attempt lost through no fault of its own."""
+    """Whether a saga may share a batch: it can bear a delay before its attempts, and an attempt that is lost because of others."""
     return all(job.timeout >= _SHORT and _affords_a_loss(job) for job in saga.jobs())
 
 
@@ -60,7 +60,7 @@ def _affords_a_loss(job: Job) -> bool:
 
 
 def by_saga(ended: Iterable[Ended]) -> list[list[Ended]]:
-    """What ended, apart for each saga."""
+    """What ended, saga by saga."""
     sagas: dict[UUID, list[Ended]] = {}
     for run, outcome in ended:
         sagas.setdefault(run.saga_id, []).append((run, outcome))
@@ -68,7 +68,7 @@ def by_saga(ended: Iterable[Ended]) -> list[list[Ended]]:
 
 
 def ends_lane(run: Attempt, outcome: Outcome) -> bool:
-    """Whether nothing follows in the lane of an attempt that still stands, unless somebody asks for it."""
+    """Whether nothing follows in the lane of an attempt that still stands, unless an operator asks for it."""
     if isinstance(outcome, Interruption):
         return True
     if isinstance(outcome, Failure):
@@ -126,7 +126,7 @@ class Batch:
             self._waiting.extend(runs)
 
     def take_due(self) -> list[Ended]:
-        """What is to be appended now: everything once nobody waits for a turn, or once the first has waited long enough."""
+        """What is to be appended now: everything, if no attempt waits for its turn, or if the first end has waited long enough."""
         with self._lock:
             if self._waiting and (not self._ended or time.monotonic() - self._first_ended < _LONGEST_IN_HAND):
                 return []

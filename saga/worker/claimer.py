@@ -1,4 +1,4 @@
-"""Claimer: how a worker takes lanes that are free and due, and settles those that were left undecided."""
+"""Claimer: takes lanes that are free and due, and settles those that are undecided."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Claimer:
     """The lanes that one worker process takes.
 
     Args:
-        attempts: of the same process, where those go that are started here.
+        attempts: of the same process; what is started here goes there.
     """
 
     def __init__(self, attempts: Recorder) -> None:
@@ -85,7 +85,7 @@ class Claimer:
         return None
 
     def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Attempt], list[Place]]:
-        """Take lanes of one saga or of several in one statement, as far as they can simply be run.
+        """Take lanes of one saga or of several in one statement, if nothing has to be decided about them.
 
         Args:
             sagas: the names of those whose lanes to take.
@@ -135,7 +135,7 @@ class Claimer:
         return list(runs.values()), missed, [place for place in left if place not in missed]
 
     def _may_be_won(self, offer: Offer) -> bool:
-        """Whether only another entry of its saga, which came first, kept a lane from being taken."""
+        """Whether a lane was not taken only because another entry of its saga came first."""
         return offer.attempt is not None and self._engine.catalog.by_fingerprint(offer.fingerprint) is not None
 
     def _claim_once(self, saga_id: UUID, lane: str, known: State | None) -> tuple[Offer | None, Attempt | None]:
@@ -146,7 +146,7 @@ class Claimer:
 
     @contextmanager
     def _in_use(self, wishes: Sequence[Wish]) -> Iterator[None]:
-        """Keep the upkeep from giving back what is being claimed; whatever then has no run may be."""
+        """Keep the upkeep from giving back what is being claimed. What has no attempt in the end may be given back."""
         running = self.attempts.running
         running.update(dict.fromkeys(wish.token for wish in wishes))
         try:

@@ -93,7 +93,7 @@ class Executor:
         return known
 
     def _claim(self, saga_id: UUID, lane: str) -> Attempt | None:
-        """Claim a lane; one that cannot be read holds up no other."""
+        """Claim a lane. If it cannot be read, the others go on."""
         try:
             return self._claims.claim(saga_id, lane)
         except DatabaseNotReady:
@@ -103,7 +103,7 @@ class Executor:
             return None
 
     def _share_out(self, rest: deque[Place], run: Attempt, patience: float) -> None:
-        """Offer to other workers the lanes that would wait here for longer than so many seconds, as far as one knows."""
+        """Offer to other workers the lanes that would probably wait here for longer than so many seconds."""
         attempt = self._pace.expected(run.saga.name)
         fit = 0 if attempt is None else max(0, int(patience / (attempt * len(run.saga.actions))) - 1)
         self._offer(take(rest, keep=fit), alone=not fit)
@@ -119,7 +119,7 @@ class Executor:
         self._attempts.engine.publish(offers)
 
     def relieve(self) -> None:
-        """Let nobody wait for a long attempt: of its batch, what has ended is recorded, the rest is for others to run."""
+        """Let no other attempt wait for a long one: what has ended in its batch is recorded, the rest is offered to others."""
         for batch in list(self._batches):
             if stall := batch.stall():
                 self._pace.note(stall.run.saga.name, stall.seconds)
@@ -163,13 +163,13 @@ class Executor:
             self._note(run, time.monotonic() - began)
 
     def _note(self, run: Attempt, seconds: float) -> None:
-        """Learn from an attempt; from the first one of a task in this process only where nothing is known: it is slow."""
+        """Learn from an attempt. The first attempt of a task in a process is slow: learn from it only if nothing is known."""
         if run.job.task in self._warm or self._pace.expected(run.saga.name) is None:
             self._pace.note(run.saga.name, seconds)
         self._warm.add(run.job.task)
 
     def _follow(self, run: Attempt, batch: Batch, advance: Callable[[], Attempt | None]) -> None:
-        """Take what follows on a run into its batch, or let the run go if that fails."""
+        """Take what follows an attempt into its batch, or let the attempt go if that fails."""
         try:
             after = advance()
         except BaseException:

@@ -32,8 +32,8 @@ class Lifetime:
     def patience(self) -> float:
         """Seconds that a lane may wait for the others of its message.
 
-        That is a moment, for another process may be free. Where each serves few messages, a message of its own costs
-        more: its share of the time that replacing the process takes.
+        That is a moment, for another process may be free. If each process serves few messages, a message of its own costs
+        more: its share of the time that it takes to replace the process.
         """
         messages = 1 if self.memory and mem_rss() > self.memory else self.messages
         return max(_MOMENT, _REPLACING / messages) if messages else _MOMENT

@@ -1,4 +1,4 @@
-"""Liveness: how the others learn that this worker process is gone.
+"""Liveness: shows the others that this worker process is alive, or gone.
 
 Each worker process holds an advisory lock under its number, on a connection of its own. When the process dies, its
 socket closes, and Postgres drops the lock within milliseconds; no heartbeat is written.
@@ -98,7 +98,7 @@ class Liveness:
         return worker
 
     def _take_number(self, connection: psycopg.Connection[tuple[int]]) -> int:
-        """The next number whose lock is free: anyone who can connect may have taken that of another."""
+        """The next number whose lock is free: any role that can connect may have taken a lock."""
         while True:
             row = connection.execute(f"SELECT nextval('{self._schema}.worker_id')".encode()).fetchone()
             assert row is not None
@@ -136,7 +136,7 @@ class Liveness:
 
     @staticmethod
     def _is_open(connection: psycopg.Connection[tuple[int]]) -> bool:
-        """Wait a while for something from the server, which comes when it ends; whether the connection still stands."""
+        """Wait a while for the server to close the connection; whether it still stands."""
         try:
             poll = select.poll()
             poll.register(connection.fileno(), select.POLLIN)

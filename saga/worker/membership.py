@@ -1,4 +1,4 @@
-"""Membership: how a worker process tells the others what it listens to and knows, and takes up what waited for it."""
+"""Membership: tells the other processes what this worker listens to and knows, and takes up what waited for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from saga.worker.liveness import Liveness
 _AT_THE_START = 500
 _WHILE_IDLE = 100
 _LONGEST = 16
-"""Looks that are left out, at most, after what was offered came back."""
+"""The most looks that are left out after offered work came back."""
 
 
 class Membership:
@@ -33,7 +33,7 @@ class Membership:
     Args:
         relays: it runs a relay.
         steps: it runs steps.
-        node: the name of the Celery worker that it is of.
+        node: the name of its Celery worker.
         publish: sends messages, without waiting for the broker.
     """
 
@@ -64,7 +64,7 @@ class Membership:
         self._pause = self._left_out = 0
 
     def look(self, *, idle: bool) -> None:
-        """Tell what is new of this process, and offer what is parked for it: much when it is new, some while it is idle.
+        """Tell what has changed in this process, and offer what is parked for it: much at its start, some while it is idle.
 
         Raises:
             psycopg.Error, DatabaseNotReady: the database does not answer.

@@ -1,6 +1,6 @@
 """Pace: how long the attempts of a saga usually take, learned by all processes of a pool together.
 
-A process of a pool may live for a few messages only. One that knew nothing at its start would offer on all but one of the
+A process of a pool may live for a few messages only. If it knew nothing at its start, it would send on all but one of the
 lanes of each message, and every lane would take a process of its own.
 """
 
@@ -19,7 +19,7 @@ _SLOT = 2
 class Averages:
     """Numbers by name, in memory that is shared with every process forked later.
 
-    Nothing is locked: where two processes write at once, one of the numbers is lost.
+    Nothing is locked: if two processes write at once, one of the numbers is lost.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Averages:
         return self._numbers[place + 1] if self._owners[place] == mark else None
 
     def put(self, name: str, number: float) -> None:
-        """Set it; in place of another name's where there is no more room."""
+        """Set it. If there is no more room, it takes the place of another name's number."""
         mark, place = self._find(name)
         self._numbers[place + 1] = number
         self._owners[place] = mark
@@ -57,17 +57,17 @@ def _mark(name: str) -> int:
 
 
 _RECORDING = ""
-"""In the place of a saga's name: how long it takes to record how attempts have ended, however many."""
+"""Stands for a saga's name: the time it takes to record how attempts have ended, for any number of them."""
 _WORTH, _LEAST, _MOST = 2.0, 0.003, 0.01
-"""Two attempts take as long as to record an end: those who share that are done in two thirds of the time, and sooner the
-quicker they are. Below the least they lose nothing by it; above the most they would wait for long."""
+"""Two attempts take as long as recording one end. If they share the recording, they take two thirds of the time; quicker ones
+take less. Below the least value, sharing costs nothing; above the greatest, they would wait for long."""
 
 
 class Pace:
     """Moving averages, in seconds, by the saga's name.
 
     Args:
-        quick: the average below which a saga is quick; by default what it takes to record how attempts end tells.
+        quick: the average below which a saga is quick; by default it follows the time that recording takes.
         averages: those that are known; by default none.
         names: of the sagas to look among for quick ones; others are added when they are noted.
     """
@@ -95,7 +95,7 @@ class Pace:
         return self._averages.get(saga)
 
     def is_quick(self, saga: str) -> bool:
-        """Whether attempts take so little that one can wait until others, too, are to be recorded."""
+        """Whether attempts are so quick that one can wait until others are to be recorded, too."""
         known = self._averages.get(saga)
         return known is not None and known < self.limit
 

@@ -1,4 +1,4 @@
-"""Performer: one attempt, going through its stages: bind the arguments, run the task through Celery's own tracer, take what came of it."""
+"""Performer: makes one attempt: binds the arguments, runs the task through Celery's own tracer, and takes its outcome."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Performer:
         self._stopping = stopping
 
     def perform(self, run: Attempt, carrier: Any) -> Outcome:
-        """Make an attempt of a plain step; what came of it is not recorded yet.
+        """Make an attempt of a plain step. Its outcome is not recorded yet.
 
         Args:
             carrier: the request of the Celery task whose message brought the attempt here.
@@ -74,7 +74,7 @@ class Performer:
         return Interruption(f"{type(error).__name__}: {TOLD_TO_STOP}")
 
     def _attempt(self, run: Attempt, carrier: Any, connection: sqlalchemy.Connection | None) -> Outcome:
-        """Make the attempt in the trace of whoever started the saga; its failure is told to Sentry once it is final."""
+        """Make the attempt in the trace in which the saga was started. Sentry is told of its failure once that is final."""
         attempt = _current(run, connection)
         with watched(run.name, run.state.trace) as watch:
             run.watch = watch
@@ -210,7 +210,7 @@ def _never() -> bool:
 
 
 def _ended_itself(outcome: Outcome) -> Failure:
-    """A transactional step that ended the log's transaction is no longer known to have had no effect."""
+    """The outcome of a transactional step that ended the log's transaction: it may have had an effect."""
     if isinstance(outcome, Failure) and not isinstance(outcome.error, TransactionEnded):
         return replace(outcome, effect=True)
     return Failure(TransactionEnded(), final=True)
@@ -237,7 +237,7 @@ def _reserved(run: Attempt, connection: sqlalchemy.Connection | None) -> dict[st
 
 
 def _raised(state: str, error: Any, refusal: Question | Refusal | None, *, transactional: bool) -> Outcome:
-    """Every way in which Celery says that a task did not simply return."""
+    """The outcome of a task that did not simply return, in each way in which Celery says so."""
     effect = not transactional
     if state == states.RETRY and isinstance(error, Retry):
         cause = error.exc if isinstance(error.exc, BaseException) else error

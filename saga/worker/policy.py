@@ -1,4 +1,4 @@
-"""Policy: whether a failed attempt has another one, as its step's retry policy says, and after what wait."""
+"""Policy: whether another attempt follows a failed one, and after what wait, by the step's retry policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saga.worker.attempt import Attempt
 
 
 def not_stored(error: BaseException) -> Failure:
-    """What a success comes to whose result the database refuses: it had its effect, and making it again is no use."""
+    """The failure that a success becomes when the database refuses its result: it had its effect, and a retry is no use."""
     return Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True)
 
 
@@ -26,7 +26,7 @@ def wait_after(run: Attempt, outcome: Outcome) -> float | None:
 
 
 def wait_of_undecided(run: Attempt) -> float | None:
-    """The same for an attempt that ended without a word: by a timeout, with its worker, or because that shut down."""
+    """The same for an attempt that did not say how it ended: by a timeout, with its worker, or at its shutdown."""
     track = run.track
     if track.ended == "interrupted":
         return 0.0

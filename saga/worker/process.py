@@ -1,4 +1,4 @@
-"""Worker: what one process holds that runs steps: its number, its executor, its relay and its upkeep."""
+"""Worker: what a process that runs steps holds: its number, its executor, its relay and its upkeep."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from saga.worker.pace import Averages
 from saga.worker.recorder import Recorder
 
 _RELIEF_EVERY = 0.2
-"""Seconds between two looks at who waits for a long attempt."""
+"""Seconds between two looks for what waits for a long attempt."""
 
 
 class Shutdown:
@@ -45,7 +45,7 @@ class Shutdown:
         self._flag[0] = 1
 
     def reset(self) -> None:
-        """Take it back, for a worker that starts in a process where another one has ended."""
+        """Take it back, for a worker that starts in a process in which another one has ended."""
         self._flag[0] = 0
 
     def __call__(self) -> bool:
@@ -60,7 +60,7 @@ class Worker:
         kills_itself: a step that holds the process past its timeout makes it end, for its pool to replace.
         averages: what the processes of its pool know about the time that attempts take.
         lifetime: that of the processes of its pool.
-        node: the name of the Celery worker that it is of.
+        node: the name of its Celery worker.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Worker:
                 return
 
     def _take_part(self) -> None:
-        """Be one of the workers that others know of."""
+        """Let the other workers know of this one."""
         self._membership.look(idle=not self.attempts.running)
 
     def _relieve(self) -> None:

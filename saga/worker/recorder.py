@@ -1,4 +1,4 @@
-"""Recorder: how a worker records the ends of its attempts, goes on with what follows, and lets go."""
+"""Recorder: records the ends of a worker's attempts, goes on with what follows, and lets go."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WITHOUT_END = 1_000_000_000
 _REFUSALS = 5
 _VALUE_REFUSED = (ValueRefused, Unencodable, UnicodeError)
 REFUSED = (*_VALUE_REFUSED, Refused)
-"""What comes again however often it is tried."""
+"""Errors that come again, however often it is tried."""
 
 T = TypeVar("T")
 
@@ -66,8 +66,8 @@ class Recorder:
     ) -> Attempt | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
 
-        It is tried until the log has it: while the database is away, this waits. An exception that comes from outside
-        meanwhile (a time limit, a shutdown) is raised once the log has it.
+        This tries until the log has it: while the database is down, it waits. If an exception comes from outside (a time
+        limit, a shutdown), it is raised once the log has the end.
 
         Args:
             hold: the worker may keep the lane through a short wait.
@@ -114,7 +114,7 @@ class Recorder:
         return (done.draft, done.written) if done.draft is not None and done.written is not None else None
 
     def wake(self, run: Attempt) -> Attempt | None:
-        """Start the attempt for which a lane was held; ``None`` when it is to be held no more."""
+        """Start the attempt for which a lane was held; ``None`` if the lane is not held any more."""
 
         def decide(state: State, late: bool) -> Draft | None:
             run.state = state
@@ -150,7 +150,7 @@ class Recorder:
         self.running.pop(run.claim.token, None)
 
     def _give_up(self, run: Attempt, error: BaseException) -> None:
-        """Let go of an attempt whose end the log does not take, however it is put."""
+        """Let go of an attempt whose end the log does not take in any form."""
         self.abandon(run)
         problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
         try:
@@ -177,11 +177,11 @@ class Recorder:
             return self.find(draft)
 
     def find(self, draft: Draft) -> Written | None:
-        """Whether a draft of which nobody knows was committed after all; insists on an answer."""
+        """Whether a draft was committed after all, if its write gave no answer. This asks until it has an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
     def read_on(self, run: Attempt, known: State | None = None) -> State:
-        """What has come before; of a saga that is gone, nothing, which no attempt can go on from."""
+        """What has come before. If the saga is gone, nothing: no attempt can go on from that."""
         try:
             return self._insist(lambda: self._read(run.subject, known or run.state))
         except SagaNotFound as error:

@@ -1,4 +1,4 @@
-"""Redaction: what the log does not keep of the texts of errors, as the user's ``saga_redact`` says."""
+"""Redaction: what is taken out of the texts of errors before the log gets them, as the user's ``saga_redact`` says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXTS = ("error", "traceback")
 
 
 def redacted(event: Said, redact: Redact | None) -> Said:
-    """An event whose texts have gone through ``redact``. Where that fails, nothing of them is kept."""
+    """An event whose texts have gone through ``redact``. If that fails, the texts are not kept."""
     if redact is None:
         return event
     texts = {name: _text(redact, value) for name in _TEXTS if (value := getattr(event, name, None))}

@@ -39,7 +39,7 @@ def in_ascii(event: Ending) -> Ending:
 
 
 def _kept(error: Abort, name: str, limit: int) -> JSON:
-    """What an ``Abort`` was given as JSON, in so many bytes at most; else in words. It is a refusal whatever it carries."""
+    """What an ``Abort`` was given, as JSON of so many bytes at most, else as text. It is a refusal in any case."""
     try:
         given = getattr(error, name)
     except Exception as failed:  # a subclass that computes it
@@ -55,7 +55,7 @@ def _kept(error: Abort, name: str, limit: int) -> JSON:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: an ``Abort`` by its reason, anything else with its type before."""
+    """An exception in one line: an ``Abort`` by its reason, others with their type in front."""
     text = clean_text(error)
     if isinstance(error, (Abort, WorkerLost, StepTimeout)):
         return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""A task made ready to be a step: what Celery would do outside the log's sight is kept from happening."""
+"""Makes a task ready to be a step: what Celery would do without the log is prevented."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PREPARED = "_saga_prepared"
 
 
 def prepare(task: Task) -> Task:
-    """Make a task safe as a step, once; outside a saga it works as ever.
+    """Make a task safe as a step, once. Outside a saga it works as before.
 
     Its ``retry`` publishes nothing inside a step: the attempt fails, and the saga's policy decides. ``Abort``, and what
     the step's ``abort_on`` names, are expected errors, so Celery logs them without a traceback.
