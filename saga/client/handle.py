@@ -249,7 +249,7 @@ class Handle:
         stored = _storable(subject, step, result, limit)
         if is_action:
             _check_fit(subject, step, stored)
-        lane, undo_later = subject.outline.steps[step].lane, undo and not is_undo
+        lane, undo_later = subject.outline.step(step).lane, undo and not is_undo
         self._request(StepSkipped(by, reason, lane, step, is_undo, stored if is_action else None, undo_later))
 
     def abandon(self, reason: str | None = None, *, by: str | None = None) -> None:
@@ -286,7 +286,7 @@ def _read(subject: Instance, step: str, value: Any) -> Any:
 
 
 def _returns(subject: Instance, step: str) -> Any:
-    return subject.saga.actions[step].returns if subject.saga else Any
+    return subject.saga.job(step, undo=False).returns if subject.saga else Any
 
 
 def _named(annotation: Any) -> str:

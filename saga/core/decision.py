@@ -59,8 +59,10 @@ class Course(NamedTuple):
 
 def course(outline: Outline, state: State, event: Event) -> Course:
     """The course of the scope that an event is about, as it stands."""
-    step = outline.steps.get(event.step) if isinstance(event, AttemptEvent) else None
-    scope = state.scopes[step.scope if step else OUTERMOST]
+    name = OUTERMOST
+    if isinstance(event, AttemptEvent) and event.step in state.steps:
+        name = outline.step(event.step).scope
+    scope = state.scopes[name]
     return Course(scope.direction, scope.awaits_actions, state.halted, state.opening)
 
 
@@ -69,8 +71,8 @@ def move(outline: Outline, state: State, event: Event, course_before: Course) ->
     assert state.lanes is not None
     if not isinstance(event, AttemptEvent) or course(outline, state, event) != course_before:
         state.lanes = None
-    elif step := outline.steps.get(event.step):
-        lane = outline.lanes[step.lane]
+    elif event.step in state.steps:
+        lane = outline.lanes[outline.step(event.step).lane]
         if state.scopes[lane.scope].awaits_actions:
             _await_action(state.lanes, lane, state)
         else:

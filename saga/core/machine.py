@@ -52,7 +52,7 @@ from saga.core.events import (
     SagaStarted,
     StepSkipped,
 )
-from saga.core.outline import Outline, StepOutline
+from saga.core.outline import Outline
 from saga.core.scope import OUTERMOST
 from saga.core.state import FRESH, NOTHING_YET, State, Status, StepState, StepStatus, Track
 from saga.core.tracks import TRANSITIONS, Trigger, concerns, evolve, followed, fresh_budget, left, moved
@@ -172,7 +172,7 @@ def _apply_attempt(outline: Outline, state: State, event: AttemptEvent, entry: E
 
 
 def _after_action(outline: Outline, state: State, name: str, status: StepStatus) -> None:
-    step = outline.steps[name]
+    step = outline.step(name)
     if status is StepStatus.SUCCEEDED:
         if step.pivot:
             state.past_pivot, state.cancel_reason = True, None
@@ -181,34 +181,35 @@ def _after_action(outline: Outline, state: State, name: str, status: StepStatus)
     if status is StepStatus.WAITING and state.asking:
         _release_held(state)
     elif status in (StepStatus.ABORTED, StepStatus.UNKNOWN) and not backward:
-        _action_failed(outline, state, step, status)
+        _action_failed(outline, state, name, status)
     elif status is StepStatus.UNKNOWN:
-        _ask_about(state, name)
+        _ask_about(outline, state, name)
     elif status is StepStatus.WAITING and backward:
         _give_up(outline, state, name)
     elif status is StepStatus.WAITING and state.cancel_reason and state.steps[name].certain:
         _roll_back(outline, state, OUTERMOST, state.cancel_reason)
 
 
-def _action_failed(outline: Outline, state: State, step: StepOutline, status: StepStatus) -> None:
-    error = f"{step.name}: {state.steps[step.name].error}"
+def _action_failed(outline: Outline, state: State, name: str, status: StepStatus) -> None:
+    step = outline.step(name)
+    error = f"{name}: {state.steps[name].error}"
     if step.after_pivot:
-        state.stuck_on[step.name, False] = error
+        state.stuck_on[name, False] = error
     elif step.pivot and status is StepStatus.UNKNOWN:
-        state.stuck_on[step.name, False] = f"pivot in doubt: {error}"
+        state.stuck_on[name, False] = f"pivot in doubt: {error}"
     elif status is StepStatus.UNKNOWN and step.name in state.asks:
-        _ask_about(state, step.name)
+        _ask_about(outline, state, name)
         _release_held(state)
     elif state.ask_first and not state.cancel_reason:
-        state.stuck_on[step.name, False] = f"forward or back: {error}"
+        state.stuck_on[name, False] = f"forward or back: {error}"
         _release_held(state)
     else:
-        _roll_back(outline, state, step.scope, error, Cause.of(step.name, False, state.steps[step.name]))
+        _roll_back(outline, state, step.scope, error, Cause.of(name, False, state.steps[name]))
 
 
-def _ask_about(state: State, name: str) -> None:
+def _ask_about(outline: Outline, state: State, name: str) -> None:
     """Leave it to a person whether a step of unknown outcome has happened, if its definition says so."""
-    if name in state.asks:
+    if outline.step(name).name in state.asks:
         state.stuck_on[name, False] = f"in doubt: {name}: {state.steps[name].error}"
 
 
@@ -242,8 +243,8 @@ def _apply_cancel(outline: Outline, state: State, event: CancelRequested | Deadl
 def _did_not_happen(outline: Outline, state: State) -> None:
     """What a cancel says of the steps in doubt: they had no effect, so nothing of theirs is undone."""
     for name, undo in list(state.stuck_on):
-        step = state.steps[name]
-        doubted = name in state.asks or outline.steps[name].pivot
+        step, defined = state.steps[name], outline.step(name)
+        doubted = defined.name in state.asks or defined.pivot
         if not undo and doubted and step.status is StepStatus.UNKNOWN:
             status = TRANSITIONS[step.status, Trigger.CANCELLED_IN_DOUBT]
             _set(outline, state, name, False, evolve(_disowned(outline, state, name), status=status))
@@ -253,7 +254,7 @@ def _did_not_happen(outline: Outline, state: State) -> None:
 def _disowned(outline: Outline, state: State, name: str) -> StepState:
     """A step that no longer owes its undo, which has not begun."""
     step = state.steps[name]
-    _count(outline, state, outline.steps[name].scope, owed=-_unsettled(step.undo))
+    _count(outline, state, outline.step(name).scope, owed=-_unsettled(step.undo))
     return evolve(step, undo=None)
 
 
@@ -272,7 +273,7 @@ def _roll_back(outline: Outline, state: State, scope: str, reason: str, cause: C
     for inner in turned:
         state.scopes[inner] = state.scopes[inner].turned_back(reason, cause)
     for name, step in list(state.steps.items()):
-        if outline.steps[name].scope not in turned:
+        if outline.step(name).scope not in turned:
             continue
         if step.status is StepStatus.WAITING:
             _give_up(outline, state, name)
@@ -285,12 +286,12 @@ def _give_up(outline: Outline, state: State, name: str) -> None:
     status = TRANSITIONS[step.status, Trigger.ROLLBACK_NO_EFFECT if step.certain else Trigger.ROLLBACK]
     _set(outline, state, name, False, evolve(step, status=status, again=None, held=False))
     if status is StepStatus.UNKNOWN:
-        _ask_about(state, name)
+        _ask_about(outline, state, name)
 
 
 def _apply_retry(outline: Outline, state: State) -> None:
     for name, step in list(state.steps.items()):
-        backward = state.scopes[outline.steps[name].scope].backward
+        backward = state.scopes[outline.step(name).scope].backward
         if not backward and (step.between_attempts or (name, False) in state.stuck_on):
             _set(outline, state, name, False, fresh_budget(step))
         if step.undo and (step.undo.between_attempts or (name, True) in state.stuck_on):
@@ -298,7 +299,7 @@ def _apply_retry(outline: Outline, state: State) -> None:
     state.stuck_on = {
         (name, undo): words
         for (name, undo), words in state.stuck_on.items()
-        if not undo and state.scopes[outline.steps[name].scope].backward
+        if not undo and state.scopes[outline.step(name).scope].backward
     }
 
 
@@ -314,7 +315,7 @@ def _apply_skip(outline: Outline, state: State, event: StepSkipped) -> None:
     step = state.steps[event.step] if event.undo_later else _disowned(outline, state, event.step)
     step = evolve(step, status=status, result=event.result, undo_later=event.undo_later)
     _set(outline, state, event.step, False, step)
-    if outline.steps[event.step].pivot:
+    if outline.step(event.step).pivot:
         state.past_pivot, state.cancel_reason = True, None
 
 
@@ -328,7 +329,7 @@ def _apply_abandon(outline: Outline, state: State, event: Abandoned) -> None:
     state.paused, state.cancel_reason, state.opening = False, None, None
     for name, step in list(state.steps.items()):
         if (step.status, Trigger.ABANDONED) in TRANSITIONS:
-            safe = step.certain and (step.status is not StepStatus.RUNNING or outline.steps[name].transactional)
+            safe = step.certain and (step.status is not StepStatus.RUNNING or outline.step(name).transactional)
             _set(outline, state, name, False, left(step, Trigger.ABANDONED_NO_EFFECT if safe else Trigger.ABANDONED))
         if step.undo and (step.undo.status, Trigger.ABANDONED) in TRANSITIONS:
             _set(outline, state, name, True, left(step.undo, Trigger.ABANDONED))
@@ -350,7 +351,7 @@ def _release_held(state: State) -> None:
 def _set(outline: Outline, state: State, name: str, undo: bool, track: Track) -> None:
     """Put a track in its place and keep the counts right."""
     old = state.steps[name]
-    scope = outline.steps[name].scope
+    scope = outline.step(name).scope
     if undo:
         _count(outline, state, scope, owed=_unsettled(track) - _unsettled(old.undo))
         state.steps[name] = evolve(old, undo=track)
@@ -372,9 +373,9 @@ def _count(outline: Outline, state: State, scope: str, opened: int = 0, left: in
 def _owe(outline: Outline, state: State, name: str) -> None:
     """Note the undo that a step owes now, if it owes one."""
     step = state.steps[name]
-    if step.undo is None and outline.steps[name].compensate and _has_effect(step):
+    if step.undo is None and outline.step(name).compensate and _has_effect(step):
         state.steps[name] = evolve(step, undo=FRESH)
-        _count(outline, state, outline.steps[name].scope, owed=1)
+        _count(outline, state, outline.step(name).scope, owed=1)
 
 
 def _has_effect(step: StepState) -> bool:

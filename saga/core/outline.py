@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from saga.core.address import name_of
 from saga.core.scope import OUTERMOST, Scope
 from saga.core.text import digest
 from saga.errors import CorruptLog
@@ -102,6 +103,17 @@ class Outline:
     def outline(self) -> Outline:
         """Itself: an outline can be used in place of a saga."""
         return self
+
+    def step(self, address: str) -> StepOutline:
+        """The step at an address, which of one that runs once is its name.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        try:
+            return self.steps[address]
+        except KeyError:
+            return self.steps[name_of(address)]
 
     @cached_property
     def fingerprint(self) -> str:

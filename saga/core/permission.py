@@ -66,13 +66,13 @@ def _objection(outline: Outline, state: State, request: Request) -> str | None: 
 def _objection_to_skip(outline: Outline, state: State, request: StepSkipped) -> str | None:
     if (request.step, request.undo) not in state.stuck_on:
         return f"only a stuck step can be skipped, and {request.step!r} is not"
-    if request.undo_later and not outline.steps[request.step].compensate:
+    if request.undo_later and not outline.step(request.step).compensate:
         return f"step {request.step!r} has no undo that could be made later; leave undo=True out"
     return None
 
 
 def _objection_to_retry(outline: Outline, state: State) -> str | None:
-    forward = {name for name, step in outline.steps.items() if not state.scopes[step.scope].backward}
+    forward = {name for name in state.steps if not state.scopes[outline.step(name).scope].backward}
     tracks = [track for name, step in state.steps.items() for track in (name in forward and step, step.undo) if track]
     stuck = any(undo or step in forward for step, undo in state.stuck_on)
     if stuck or any(track.between_attempts for track in tracks):

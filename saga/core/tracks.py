@@ -130,7 +130,7 @@ def followed(outline: Outline, track: _T, status: StepStatus, event: AttemptEven
         # What an earlier attempt failed of stays in the log.
         return evolve(track, status=status, result=event.result, deadline=None, worker=None, error=None,
                       error_type=None, code=None, details=None)  # fmt: skip
-    safe = outline.steps[event.step].transactional and not event.undo
+    safe = outline.step(event.step).transactional and not event.undo
     if isinstance(event, AttemptFailed):
         certain = track.certain and not event.effect
         return evolve(track, status=status, again=Due.after(at, event.wait), held=event.held, certain=certain, deadline=None,

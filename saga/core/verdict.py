@@ -67,7 +67,7 @@ def answer(
     track = state.track(ref.step, ref.undo)
     if track.ended == "interrupted" and not state.halted and _goes_on(outline, state, ref):
         return AttemptStarted(*ref.next, timeout=timeout)
-    effect = ref.undo or not outline.steps[ref.step].transactional
+    effect = ref.undo or not outline.step(ref.step).transactional
     return verdict(outline, state, ref, Broken(Report(track.error, track.error_type), effect), wait)
 
 
@@ -80,4 +80,4 @@ def failure_outcome(state: State, ref: AttemptRef, *, effect: bool) -> str:
 
 def _goes_on(outline: Outline, state: State, ref: AttemptRef) -> bool:
     """Whether the step's scope still goes the way of the attempt: in a rollback no action is tried again."""
-    return ref.undo or not state.scopes[outline.steps[ref.step].scope].backward
+    return ref.undo or not state.scopes[outline.step(ref.step).scope].backward

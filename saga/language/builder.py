@@ -10,6 +10,7 @@ from typing import Any
 from celery import canvas
 from celery.app.task import Task
 
+from saga.core.address import MARKS
 from saga.core.outline import DEADLINE, MAIN
 from saga.core.text import clean_text
 from saga.errors import DefinitionError, DefinitionWarning, brief
@@ -248,6 +249,11 @@ class Builder:
             if "/" in name or "." in name or not name:
                 raise DefinitionError(
                     f"{where}: a step's name cannot be empty or hold '/' or '.'; give it another with name="
+                )
+            if any(mark in name for mark in MARKS):
+                raise DefinitionError(
+                    f"{where}: a step's name cannot hold '[', ']' or '#', which addresses of steps are made with; "
+                    "give it another with name="
                 )
             if name in taken:
                 raise DefinitionError(f"{where}: two steps have that name; give one of them another with name=")

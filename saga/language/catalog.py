@@ -98,7 +98,7 @@ class Catalog:
                 self._routed(saga, step, undo)
 
     def _routed(self, saga: Saga, step: str, undo: bool) -> str:
-        key = (saga.name, step, undo)
+        key = (saga.name, saga.outline.step(step).name, undo)
         found = self._queues.get(key)
         if found is None:
             job = saga.job(step, undo)

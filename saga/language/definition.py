@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal
 
 from typing_extensions import TypeVar
 
+from saga.core.address import name_of
 from saga.core.outline import Outline
 from saga.errors import DefinitionWarning
 from saga.language.builder import Builder, Job
@@ -111,8 +112,9 @@ class Saga(Fixed, Generic[Input]):
         return self.name == other.name and self.outline.fingerprint == other.outline.fingerprint
 
     def job(self, step: str, undo: bool) -> Job:
-        """What runs a step's action, or its undo."""
-        return self.undos[step] if undo else self.actions[step]
+        """What runs the action of the step at an address, or its undo."""
+        jobs = self.undos if undo else self.actions
+        return jobs[step] if step in jobs else jobs[name_of(step)]
 
     def jobs(self) -> Iterator[Job]:
         """Every action and every undo."""

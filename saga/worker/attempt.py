@@ -87,7 +87,7 @@ class Attempt:
     @property
     def scope(self) -> Scope:
         """Where the innermost scope of its step stands."""
-        return self.state.scopes[self.saga.outline.steps[self.step].scope]
+        return self.state.scopes[self.saga.outline.step(self.step).scope]
 
     @property
     def stands(self) -> bool:

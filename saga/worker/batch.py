@@ -76,7 +76,8 @@ def ends_lane(run: Attempt, outcome: Outcome) -> bool:
     if not run.undo and run.scope.backward:
         return True
     items = run.saga.outline.lanes[run.lane].items
-    place = next(place for place, item in enumerate(items) if isinstance(item, StepOutline) and item.name == run.step)
+    name = run.saga.outline.step(run.step).name
+    place = next(place for place, item in enumerate(items) if isinstance(item, StepOutline) and item.name == name)
     if run.undo:
         return not any(isinstance(item, Fork) or item.compensate for item in items[:place])
     return place == len(items) - 1
