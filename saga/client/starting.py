@@ -12,11 +12,10 @@ from uuid import UUID
 from saga.client.ids import uuid7
 from saga.core.events import Entry, SagaStarted
 from saga.core.machine import decide, replay
-from saga.core.rows import Dispatch
+from saga.core.rows import Dispatch, place_of
 from saga.core.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.crashpoints import reach
 from saga.engine.engine import Engine
-from saga.engine.plan import place_of
 from saga.errors import DatabaseNotReady, InputError, KeyBusy, KeyConflict, brief
 from saga.language.binding import Given, read_input
 from saga.language.codec import encode

@@ -20,11 +20,10 @@ from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Ent
 from saga.core.machine import extend, follow, replay
 from saga.core.outline import Outline
 from saga.core.permission import check
-from saga.core.rows import Dispatch
+from saga.core.rows import Dispatch, dispatches, next_inline, plan
 from saga.core.state import State
 from saga.engine.draft import Advance, Draft, Instance, Lease, Written
 from saga.engine.memory import Memory
-from saga.engine.plan import dispatches, next_inline, plan
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga

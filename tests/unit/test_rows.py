@@ -23,9 +23,8 @@ from saga.core.events import (
 )
 from saga.core.machine import decide, replay
 from saga.core.ref import AttemptRef
-from saga.core.rows import Changes, Place
+from saga.core.rows import Changes, Place, dispatches, next_inline, place_of, plan
 from saga.core.state import State, StepStatus
-from saga.engine.plan import dispatches, next_inline, place_of, plan
 from saga.language.catalog import Catalog, watch
 from saga.language.definition import Parallel, Saga, Step
 
