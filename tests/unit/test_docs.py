@@ -221,6 +221,21 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{saga.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+# --- words ------------------------------------------------------------------------------------------------------------
+
+_HARD_WORDS = r"\b(lest|whoever|whomever|thereof|wherein|whence|hitherto|of which nobody)\b"
+"""What a reader of English as a second language stumbles over."""
+
+
+def test_the_prose_is_in_plain_words() -> None:
+    hard: dict[str, list[str]] = {}
+    for path in [*PAGES, *MODULES.values()]:
+        prose = re.sub(r"`[^`]*`", "", path.read_text()) if path.suffix == ".md" else path.read_text()
+        if found := re.findall(_HARD_WORDS, prose, re.IGNORECASE):
+            hard[str(path.relative_to(ROOT))] = found
+    assert hard == {}
+
+
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,10 @@
 """Clock: the relay's statements for a database's clock that has stepped back, and forth again.
 
-What waits for a time, and the timeout of what runs, would come as late as the clock stepped back. The relay's row says
-what the clock showed at a look not long ago, so whoever looks next sees that it shows less, and by how much. What was
-set at a time that is still to come is moved back by that: it was surely set before the step. What was set earlier stays:
-the clock may have been wrong only for a while, and have come back to where it was right. Should it then show as much
-more, what was moved is put back. In doubt a time comes late, never early.
+When the clock steps back, waits and timeouts would come too late, by as much as the step. The relay's row says what the
+clock showed at a recent look. So the next look sees that it shows less, and by how much. A time that was set at a moment
+which is still to come is moved back by that much: it was surely set before the step. A time that was set earlier stays,
+for the clock may have been wrong only for a while, and be right again now. If the clock then steps forth by as much, what
+was moved is put back. In doubt, a time comes late and never early.
 
 A step is noted in the relay's row, and dealt with in slices, each of which notes how far it came: no row is moved twice.
 A connection is passed in; nothing commits here.
