@@ -44,7 +44,7 @@ def upgrade(context: Context, url: str | None) -> None:
 def current(context: Context, url: str | None, as_json: bool) -> None:
     """Say which revision the tables are at.
 
-    Exits with 1 if that is not this version's.
+    Exits with 1 if it is not the one of this version.
     """
     database = context.database(url)
     found, head = schema.current(database), schema.head()
@@ -69,7 +69,7 @@ def sql(context: Context) -> None:
 def barrier(url: str, as_sql: bool) -> None:
     """Make the table of `saga.barrier` in another database.
 
-    That is one where steps have their effects. Harmless to repeat.
+    That is a database in which steps have their effects. Harmless to repeat.
     """
     try:
         parsed = sqlalchemy.make_url(url)

@@ -21,11 +21,11 @@ from saga.ops.audit import Summary, Verdict
 
 
 @click.command("check")
-@click.option("--rebuild", is_flag=True, help="Make the index of sagas say again what their logs say.")
+@click.option("--rebuild", is_flag=True, help="Repair the index of sagas from their logs.")
 @json_option
 @pass_context
 def check_command(context: Context, rebuild: bool, as_json: bool) -> None:
-    """Check that today's definitions fit all that is in flight.
+    """Check that today's definitions fit every unfinished saga.
 
     Run it before a deploy, with the new code: every saga that is not finished is replayed from its log against today's
     definition. Exits with 1 if one does not fit, and says what has changed.

@@ -33,7 +33,7 @@ class Ended(SagaError):
 
 @click.command("dev")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(".saga"), show_default=True,
-              help="Holds the data, which stays, and the logs.")  # fmt: skip
+              help="Where the data, which stays, and the logs are.")  # fmt: skip
 @click.option("-A", "--app", metavar="MODULE[:ATTR]", help="Run a worker for this Celery app, too.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=2, show_default=True, help="Of the worker.")
 @click.option("--pool", type=click.Choice(["prefork", "threads", "solo"]), default="prefork", show_default=True,
@@ -43,7 +43,7 @@ class Ended(SagaError):
 def dev_command(context: Context, folder: Path, app: str | None, concurrency: int, pool: str, system: bool) -> None:
     """Run Postgres, a broker and a worker, for development.
 
-    Nothing need be installed or configured for it; Ctrl-C stops it all, the data stays. Needs pgsaga[embedded].
+    You need not install or configure anything else. Ctrl-C stops all of it, and the data stays. Needs pgsaga[embedded].
 
     \b
         saga dev -A shop.app
@@ -110,7 +110,7 @@ def _show(log: Path, start: int) -> int:
 def demo_command(orders: int, seed: int, as_json: bool) -> None:
     """Watch orders succeed, fail and be undone.
 
-    Workers are killed meanwhile. It runs on an embedded Postgres and broker of its own. Needs pgsaga[embedded].
+    It kills workers while they run, and has an embedded Postgres and broker of its own. Needs pgsaga[embedded].
     """
     demo = import_module("saga.examples.shop.demo")
     sys.exit(demo.run(orders=orders, seed=seed, json_output=as_json))

@@ -19,8 +19,9 @@ from saga.ops.doctor import Level, examine
 def doctor_command(context: Context, strict: bool, as_json: bool) -> None:
     """Check settings and servers, and whether workers live.
 
-    Looks at what Celery and Postgres are told, at the workers, the relay and what waits.
-    Names each unsafe one with its remedy. Exits with 1 if any is bad, with --strict on warnings, too; notes (what has no effect in a saga) are only shown.
+    Looks at the settings of Celery and Postgres, at the workers, the relay and what waits. Names what is unsafe, with a
+    remedy. Exits with 1 if anything is bad, with --strict also on warnings. Notes (what has no effect in a saga) are only
+    shown.
     """
     findings = examine(context.orchestrator)
     healthy = all(finding.level is not Level.BAD for finding in findings)

@@ -46,7 +46,7 @@ def _said(entry: Entry) -> str:
 def replay_command(context: Context, id: str, until: int | None, as_json: bool) -> None:
     """Replay a saga's log, entry by entry.
 
-    Shows its status after each entry, and what that entry changed. With --json, prints the state after the last entry.
+    Shows its status after each entry, and what the entry changed. With --json, prints the state after the last entry.
     """
     orchestrator = context.orchestrator
     handle = find_saga(orchestrator, id)

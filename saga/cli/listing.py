@@ -30,7 +30,7 @@ from saga.store.postgres.errors import clear_errors
 def list_command(context: Context, chosen: Filter, limit: int, after: str | None, as_json: bool) -> None:
     """List sagas, newest first, a page at a time.
 
-    On a terminal ids are cut where they are unique; every command takes them so.
+    On a terminal, ids are cut to a unique beginning. Every command takes such a beginning.
 
     \b
         saga -A shop.app list --status stuck --since 2h

@@ -23,8 +23,8 @@ _TELL_EVERY = 5.0
 def relay_command(context: Context) -> None:
     """Run the relay on its own, until SIGINT or SIGTERM.
 
-    Workers run one each, so this is needed only where they are told not to (saga_relay = False), or to have one where
-    no worker may be up.
+    Every worker runs one, so this is needed only if workers are told not to (saga_relay = False), or if at times no worker
+    is up.
     """
     orchestrator = context.orchestrator
     schema.check(orchestrator.database)

@@ -99,7 +99,7 @@ class Root(click.Group):
 def saga(ctx: click.Context, app: str | None) -> None:
     """Define, run, read and repair sagas: Celery tasks with compensations, and a log in Postgres.
 
-    Every command that reads takes --json. Exit codes: 0 all well, 1 it is not so, 2 bad usage.
+    Every command that reads takes --json. Exit codes: 0 all is well, 1 it is not, 2 bad usage.
     """
     ctx.obj = _within_celery(ctx, app) or Context(app)
     ctx.call_on_close(ctx.obj.close)

@@ -24,7 +24,7 @@ from saga.store.values import Header
 def show_command(context: Context, id: str, as_json: bool) -> None:
     """Show one saga: its steps, and what happens next.
 
-    ID is its id or the beginning of it, its key, or SAGA/KEY.
+    ID is its id or a beginning of its id, its key, or SAGA/KEY.
 
     \b
         saga -A shop.app show order-1001

@@ -21,9 +21,9 @@ from saga.store.postgres.errors import clear_errors
 @json_option
 @pass_context
 def stats_command(context: Context, as_json: bool) -> None:
-    """Count sagas by status, and say what lives and what waits.
+    """Count sagas by status, and say what is alive and what waits.
 
-    Tells the relay's health, the workers, and what is parked or late, and for what.
+    Tells whether the relay and the workers are well, and what is parked or late, and why.
     """
     found = read_stats(context.orchestrator.database)
     if as_json:

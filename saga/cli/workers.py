@@ -22,7 +22,7 @@ _MOST = 10_000
 def workers_command(context: Context, as_json: bool) -> None:
     """List the worker processes, and what each runs now.
 
-    Says where each runs and to which queues it listens. One that ended without a word is dead for a few seconds, until a relay takes it off the list.
+    Says where each runs and to which queues it listens. A killed process is shown as dead for some seconds, until a relay takes it off the list.
     """
     database = context.orchestrator.database
     with clear_errors(database), database.link() as link:
