@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 
+from saga.core import machine, tracks
 from saga.core.commands import AskPolicy, KeepWatch, RunStep
 from saga.core.events import (
     FORMAT,
@@ -37,9 +40,9 @@ from saga.core.machine import decide, follow, replay
 from saga.core.outline import Outline
 from saga.core.ref import AttemptRef
 from saga.core.scope import OUTERMOST
-from saga.core.state import State, Status, StepStatus
+from saga.core.state import State, Status, StepStatus, Track
 
-from .simulation import World, open_actions, precedences, sagas, tapes, through_json
+from .simulation import Tape, World, open_actions, precedences, saga_of, sagas, tapes, through_json
 from .walk import walk
 
 SOME = UUID(int=1)
@@ -549,10 +552,6 @@ def _at(entry: Entry, seq: int) -> Entry:
 
 def test_the_simulation_reaches_what_it_is_for():
     """A property over worlds in which nothing happens would hold too."""
-    import random
-
-    from .simulation import Tape, saga_of
-
     dice = random.Random(7)
     seen: set[Any] = set()
     for _ in range(300):
@@ -588,3 +587,34 @@ def test_the_simulation_reaches_what_it_is_for():
     assert seen >= {"action stuck", "undo stuck", "held", "cancel pending", "DeadlinePassed", "CompensateRequested"}
     assert seen >= {f"{ended} in a {kind}" for ended in ENDED.values() for kind in ("run", "rollback", "pause")}
     assert seen >= {"goes on after an interruption", "asking", "sibling waits", "doubt in a rollback", "denied"}
+
+
+def test_each_row_of_the_table_of_transitions_moves_a_track_in_some_simulated_run(monkeypatch: pytest.MonkeyPatch):
+    used: set[tuple[StepStatus, str]] = set()
+
+    class Noting(dict[tuple[StepStatus, str], StepStatus]):
+        def __getitem__(self, row: tuple[StepStatus, str]) -> StepStatus:
+            used.add(row)
+            return super().__getitem__(row)
+
+    def followed(outline: Any, track: Track, status: StepStatus, event: AttemptEvent, entry: Entry) -> Track:
+        rows = {row for row in tracks.TRANSITIONS if row[0] is track.status and row[1] in _words_of(event)}
+        used.update(rows)
+        return really(outline, track, status, event, entry)
+
+    really = tracks.followed
+    for module in (machine, tracks):
+        monkeypatch.setattr(module, "TRANSITIONS", Noting(tracks.TRANSITIONS))
+    monkeypatch.setattr(machine, "followed", followed)
+    for seed in range(10_000):
+        dice = random.Random(seed)
+        World(saga_of(Tape(dice.randbytes(40))), Tape(dice.randbytes(120))).run()
+        if used == tracks.TRANSITIONS.keys():
+            return
+    assert used == tracks.TRANSITIONS.keys()
+
+
+def _words_of(event: AttemptEvent) -> set[str]:
+    """What the table calls an event."""
+    ends = {AttemptStarted: "started", AttemptSucceeded: "succeeded", **ENDED}
+    return {event.outcome} if isinstance(event, AttemptFailed) else {ends[type(event)]}
