@@ -59,8 +59,8 @@ def _mark(name: str) -> int:
 _RECORDING = ""
 """Stands for a saga's name: the time it takes to record how attempts have ended, for any number of them."""
 _WORTH, _LEAST, _MOST = 2.0, 0.003, 0.01
-"""Two attempts take as long as recording one end. If they share the recording, they take two thirds of the time; quicker ones
-take less. Below the least value, sharing costs nothing; above the greatest, they would wait for long."""
+"""An attempt is quick if it takes less than twice as long as recording its end. Many that share one recording are then done
+in two thirds of the time, or less. Below the least value they lose nothing; above the greatest they would wait for long."""
 
 
 class Pace:
