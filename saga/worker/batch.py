@@ -18,11 +18,11 @@ from saga.core.outcome import Failure, Interruption, Outcome
 from saga.core.outline import Fork, StepOutline
 from saga.errors import WorkerLost
 from saga.language.definition import Job, Saga
+from saga.store.values import Lane
 from saga.worker.attempt import Attempt
+from saga.worker.rest import Rest
 
 Ended = tuple[Attempt, Outcome]
-Place = tuple[UUID, str]
-"""A saga and one of its lanes."""
 
 _LONGEST_IN_HAND = 0.02
 """Seconds after which an outcome is appended, even if others still have to run."""
@@ -44,7 +44,7 @@ class Stall:
     run: Attempt
     seconds: float
     ended: list[Ended]
-    lanes: list[Place]
+    lanes: list[Lane]
 
 
 def may_share(saga: Saga) -> bool:
@@ -90,14 +90,14 @@ class Batch:
         rest: lanes that the thread is to claim after this batch.
     """
 
-    def __init__(self, runs: Iterable[Attempt], rest: deque[Place] | None = None) -> None:
+    def __init__(self, runs: Iterable[Attempt], rest: Rest | None = None) -> None:
         self._lock = threading.Lock()
         self._waiting = deque(runs)
         self._ended: list[Ended] = []
         self._first_ended = 0.0
         self._under_way: Attempt | None = None
         self._began = 0.0
-        self._rest = deque() if rest is None else rest
+        self._rest = Rest() if rest is None else rest
 
     @property
     def waits(self) -> bool:
@@ -120,11 +120,11 @@ class Batch:
                 self._first_ended = time.monotonic()
             self._ended.append((run, outcome))
 
-    def follow(self, runs: Iterable[Attempt]) -> None:
-        """Let the runs that follow wait for their turn; none is under way."""
+    def follow(self, *runs: Attempt | None) -> None:
+        """Let the runs that follow, if any do, wait for their turn; none is under way."""
         with self._lock:
             self._under_way = None
-            self._waiting.extend(runs)
+            self._waiting.extend(run for run in runs if run is not None)
 
     def take_due(self) -> list[Ended]:
         """What is to be appended now: everything, if no attempt waits for its turn, or if the first end has waited long enough."""
@@ -147,15 +147,4 @@ class Batch:
             run, seconds = self._under_way, time.monotonic() - self._began
         if run is None or seconds < _STALL:
             return None
-        return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), take(self._rest))
-
-
-def take(rest: deque[Place], keep: int = 0) -> list[Place]:
-    """Take lanes away from the end of those that are to be claimed; another thread may do so, too."""
-    taken: list[Place] = []
-    while len(rest) > keep:
-        try:
-            taken.append(rest.pop())
-        except IndexError:
-            break
-    return taken[::-1]
+        return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), self._rest.take())

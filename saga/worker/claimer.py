@@ -22,11 +22,10 @@ from saga.engine.draft import Draft, Instance, Lease
 from saga.engine.engine import back_off
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
-from saga.store.values import Offer, Refused, Wish, entries_of
+from saga.store.values import Lane, Offer, Refused, Wish, entries_of
 from saga.telemetry.facts.lanes import LanesNotClaimed
 from saga.telemetry.stream import emit
 from saga.worker.attempt import Attempt
-from saga.worker.batch import Place
 from saga.worker.policy import wait_of_undecided
 from saga.worker.recorder import Recorder
 
@@ -84,7 +83,7 @@ class Claimer:
             self._engine.publish([Dispatch(saga_id, lane, offer.queue, alone=True)])
         return None
 
-    def claim_together(self, places: Sequence[Place], sagas: Iterable[str]) -> tuple[list[Attempt], list[Place]]:
+    def claim_together(self, places: Sequence[Lane], sagas: Iterable[str]) -> tuple[list[Attempt], list[Lane]]:
         """Take lanes of one saga or of several in one statement, if nothing has to be decided about them.
 
         Args:
@@ -94,7 +93,7 @@ class Claimer:
             the attempts that are started, and the lanes that are to be claimed one by one.
         """
         runs: list[Attempt] = []
-        left: list[Place] = []
+        left: list[Lane] = []
         asked = list(dict.fromkeys(places))
         for tries in range(_CLAIM_TRIES):
             taken, missed, others = self._claim_all(asked, sagas)
@@ -104,14 +103,12 @@ class Claimer:
             back_off(tries)
         return runs, left + asked
 
-    def _claim_all(
-        self, places: Sequence[Place], sagas: Iterable[str]
-    ) -> tuple[list[Attempt], list[Place], list[Place]]:
+    def _claim_all(self, places: Sequence[Lane], sagas: Iterable[str]) -> tuple[list[Attempt], list[Lane], list[Lane]]:
         """One try: the attempts that are started, the lanes that another entry kept from it, and those for one by one."""
         known = {saga_id: self._engine.memory.recall(saga_id) for saga_id, _ in places}
         wishes = [_wish(saga_id, lane, known[saga_id]) for saga_id, lane in places]
-        runs: dict[Place, Attempt] = {}
-        damaged: dict[Place, str] = {}
+        runs: dict[Lane, Attempt] = {}
+        damaged: dict[Lane, str] = {}
         try:
             with self._in_use(wishes):
                 offers = self._ask(wishes, sagas)
@@ -156,7 +153,7 @@ class Claimer:
                 if running[wish.token] is None:
                     del running[wish.token]
 
-    def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Place, Offer]:
+    def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Lane, Offer]:
         limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
         offers = self._engine.store.claim(wishes, self.attempts.worker(), limits)
         if any(offer.won for offer in offers.values()):

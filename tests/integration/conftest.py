@@ -18,6 +18,8 @@ from saga.core.outcome import Success
 from saga.engine.engine import Engine
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
+from saga.worker.performers.plain import Performer
+from saga.worker.performers.transactional import TransactionalPerformer
 from saga.worker.recorder import Recorder
 
 app = Celery("integration", broker="memory://")
@@ -102,6 +104,18 @@ class Bench:
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A session of its own, in a transaction from its first statement on."""
         return psycopg.connect(self.url)
+
+
+def perform_within(app: Celery, worker: Recorder, attempt: Attempt) -> Attempt | None:
+    """Make an attempt of a transactional step, as the executor does; returns what follows."""
+    plain = Performer(app, 1_000_000, never)
+    performer = TransactionalPerformer(plain, worker.engine.store.transaction, worker.find)
+    done = performer.perform(
+        attempt, None, lambda outcome, store: worker.record_within(attempt, outcome, store, keep=True)
+    )
+    if done.entered is not None:
+        return worker.go_on(attempt, *done.entered)
+    return worker.record(attempt, done.outcome, always, hold=False)
 
 
 @contextmanager

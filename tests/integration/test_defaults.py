@@ -18,9 +18,8 @@ from saga.core.outcome import Failure, Success
 from saga.dev import Stack
 from saga.ops.doctor.server import examine_server
 from saga.worker.liveness import Liveness
-from saga.worker.performer import Performer
 from saga.worker.recorder import Recorder
-from tests.integration.conftest import Bench, act, always, never, undo
+from tests.integration.conftest import Bench, act, always, never, perform_within, undo
 
 _numbers = itertools.count(1)
 app = Celery("defaults", broker="memory://", set_as_current=False)
@@ -132,9 +131,7 @@ def write_within(bench: Bench) -> list[Any]:
     """What a transactional step found."""
     handle = bench.orchestrator.start(WRITING, {})
     worker = bench.worker()
-    Performer(app, worker, 1_000_000, never).perform_within(
-        bench.claimed(handle, worker=worker), None, always, hold=False
-    )
+    perform_within(app, worker, bench.claimed(handle, worker=worker))
     found: list[Any] = handle.result()["w"]
     return found
 

@@ -10,7 +10,7 @@ from celery import Celery
 
 from saga import Abort, Cause, Orchestrator, Saga, Step
 from saga.client.handle import Handle
-from saga.worker.performer import Performer
+from saga.worker.performers.plain import Performer
 from tests.integration.conftest import Bench, always, never
 
 app = Celery("refusals", broker="memory://", set_as_current=False)
@@ -67,7 +67,7 @@ def attempt(bank: Bench, name: str, *does: Callable[[Any], Any]) -> Handle:
     """Run a saga through attempts that do these things."""
     handle = bank.orchestrator.start(name, {})
     worker = bank.worker()
-    performer = Performer(bank.orchestrator.app, worker, 1_000_000, never)
+    performer = Performer(bank.orchestrator.app, 1_000_000, never)
     _does[:] = does
     run = bank.claimed(handle, worker=worker)
     while _does:

@@ -17,7 +17,7 @@ from saga.telemetry.facts.sagas import Appended, SagaOpened
 from saga.telemetry.stream import Fact, subscribe
 from saga.telemetry.watch import Watch
 from saga.worker.claimer import Claimer
-from saga.worker.performer import Performer
+from saga.worker.performers.plain import Performer
 from tests.integration.conftest import Bench, always, never
 
 
@@ -88,7 +88,7 @@ def test_an_attempt_is_told_of_from_the_call_of_its_task_to_its_end_in_the_log(b
     handle = bench.start()
     run = bench.claimed(handle, worker=worker)
     carrier = SimpleNamespace(id="m1", hostname="celery@here")
-    outcome = Performer(app, worker, 1_000_000, never).perform(run, carrier)
+    outcome = Performer(app, 1_000_000, never).perform(run, carrier)
     worker.record(run, outcome, always)
     began, left, ended = (fact for fact in facts if isinstance(fact, (AttemptBegan, AttemptLeft, AttemptEnded)))
     assert (began.attempt, began.task, began.carrier) == (run.name, run.job.task, carrier)

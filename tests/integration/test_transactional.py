@@ -16,8 +16,7 @@ from psycopg.types.json import set_json_loads
 from saga import Abort, Orchestrator, Saga, Step
 from saga.client.handle import Handle
 from saga.language.retry import Retry
-from saga.worker.performer import Performer
-from tests.integration.conftest import Bench, always, never
+from tests.integration.conftest import Bench, perform_within
 from tests.roles import OpenPostgres, upgrade
 
 _mischief: list[Callable[[sqlalchemy.Connection], Any]] = []
@@ -54,9 +53,8 @@ class Shop(Bench):
         """Run the step with this in it, up to the step after it."""
         handle = self.orchestrator.start(SAGA, {})
         worker = self.worker()
-        performer = Performer(app, worker, 1_000_000, never)
         _mischief.append(mischief)
-        performer.perform_within(self.claimed(handle, worker=worker), None, always, hold=False)
+        perform_within(app, worker, self.claimed(handle, worker=worker))
         return handle
 
     def left_behind(self, question: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +16,7 @@ from saga.core.outcome import Interruption, Success
 from saga.core.ref import AttemptRef
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Batch, may_share
+from saga.worker.rest import Rest
 
 app = Celery("batch", set_as_current=False)
 
@@ -59,7 +59,7 @@ def test_what_follows_waits_for_its_turn(clock: Any):
     first, second, after = run("first"), run("second"), run("after")
     batch = Batch([first, second])
     batch.next()
-    batch.follow([after])
+    batch.follow(after)
     assert [batch.next(), batch.next(), batch.next()] == [second, after, None]
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_taken_from_a_batch_whose_attempts_are_short(clock: Any):
 def test_a_long_attempt_keeps_nobody_waiting(clock: Any):
     first, second, third = run("first"), run("second"), run("third")
     places = [(UUID(int=4), "main"), (UUID(int=5), "main")]
-    rest = deque(places)
+    rest = Rest(places)
     batch = Batch([first, second, third], rest)
     batch.next()
     batch.end(first, Success(1))

@@ -9,7 +9,7 @@ import pytest
 from saga import Abort, DefinitionError
 from saga.language.definition import Saga, Step
 from saga.language.refusal import Refusal
-from saga.worker.performer import _raised
+from saga.worker.performers.said import outcome_of
 
 from .helpers import task_of
 
@@ -136,7 +136,7 @@ def test_an_undo_has_no_refusals() -> None:
 
 @pytest.mark.parametrize("error", [Abort("no"), Poor("no")])
 def test_a_refusal_has_no_effect_and_is_not_tried_again(error: Exception) -> None:
-    outcome: Any = _raised("FAILURE", error, refusal(abort_on=Declined), transactional=False)
+    outcome: Any = outcome_of("FAILURE", error, refusal(abort_on=Declined), transactional=False)
     assert (outcome.error, outcome.effect, outcome.final) == (error, False, True)
-    other: Any = _raised("FAILURE", ValueError("no"), refusal(abort_on=Declined), transactional=False)
+    other: Any = outcome_of("FAILURE", ValueError("no"), refusal(abort_on=Declined), transactional=False)
     assert (other.effect, other.final) == (True, False)

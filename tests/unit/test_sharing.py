@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from saga.core.rows import Dispatch
 from saga.errors import DatabaseNotReady
 from saga.worker.executor import Executor
 from saga.worker.pace import Averages, Pace
+from saga.worker.rest import Rest
 
 
 class Everything:
@@ -61,13 +61,13 @@ def test_a_worker_keeps_what_takes_a_moment_and_offers_the_rest(attempt: float |
     executor = object.__new__(Executor)
     executor._store = Everything()
     executor._pace = Pace(timedelta(milliseconds=3).total_seconds())
-    executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
+    executor._engine = SimpleNamespace(publish=published.extend)
     if attempt is not None:
         executor._pace.note("two steps", attempt)
     run: Any = SimpleNamespace(
         saga=SimpleNamespace(name="two steps", actions={"a": 1, "b": 2}), claim=SimpleNamespace(queue="celery")
     )
-    rest = deque((UUID(int=number), "main") for number in range(15))
+    rest = Rest((UUID(int=number), "main") for number in range(15))
     executor._share_out(rest, run, 0.1)
     assert len(rest) == kept
     assert len(published) == 15 - kept
@@ -78,7 +78,7 @@ def test_lanes_that_nobody_can_look_up_are_left_to_the_relay():
     published: list[Dispatch] = []
     executor = object.__new__(Executor)
     executor._store = NoStore()
-    executor._attempts = SimpleNamespace(engine=SimpleNamespace(publish=published.extend))
+    executor._engine = SimpleNamespace(publish=published.extend)
     executor._offer([(UUID(int=1), "main")], alone=True)
     assert published == []
 

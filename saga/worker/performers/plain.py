@@ -1,0 +1,155 @@
+"""Plain: one attempt of a step: its arguments bound, its task run through Celery's own tracer, what came of it taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy
+from celery import Celery
+from celery.app.task import Task
+from celery.app.trace import trace_task
+from celery.exceptions import NotRegistered, Reject, SoftTimeLimitExceeded
+from sqlalchemy.orm import Session
+
+from saga.context import Current, action_key, reset_current, set_current, undo_key
+from saga.core.outcome import Failure, Interruption, Outcome, Success
+from saga.core.state import Results
+from saga.crashpoints import reach
+from saga.errors import ResultError
+from saga.language.binding import Values, arguments
+from saga.language.codec import result_json
+from saga.language.refusal import asking
+from saga.telemetry.trace import headers
+from saga.telemetry.watch import watched
+from saga.telemetry.wording import REDACTED
+from saga.worker.attempt import Attempt
+from saga.worker.performers.said import TIME_LIMIT, StepError, is_refusal, outcome_of, refused, traceback_of
+from saga.worker.report import describe
+from saga.worker.step_task import prepare
+
+TOLD_TO_STOP = "the worker was told to stop"
+
+
+class Performer:
+    """Makes attempts of plain steps.
+
+    Args:
+        max_payload: the largest result, in bytes of JSON.
+        stopping: whether the worker is shutting down.
+    """
+
+    def __init__(self, app: Celery, max_payload: int, stopping: Callable[[], bool]) -> None:
+        self._app = app
+        self._max_payload = max_payload
+        self._stopping = stopping
+
+    def perform(self, attempt: Attempt, carrier: Any, connection: sqlalchemy.Connection | None = None) -> Outcome:
+        """Make an attempt, in the trace in which the saga was started.
+
+        Args:
+            carrier: the request of the Celery task whose message brought the attempt here.
+            connection: of a transactional step.
+        """
+        with watched(attempt.name, attempt.state.trace) as watch:
+            attempt.watch = watch
+            outcome = self._bind_and_trace(attempt, _current(attempt, connection), carrier)
+        if isinstance(outcome, Failure) and not watch.refused:
+            watch.error = outcome.error
+        return outcome
+
+    def broken_off(self, error: BaseException) -> Failure | Interruption:
+        """An exception that came through Celery's tracer: a shutdown, unless the step exits by itself."""
+        if isinstance(error, Exception):
+            return Failure(error, traceback=traceback_of(error))
+        if not self._stopping():
+            return Failure(StepError(f"the step ended its process: {describe(error)}"), traceback=traceback_of(error))
+        return Interruption(f"{type(error).__name__}: {TOLD_TO_STOP}")
+
+    def _bind_and_trace(self, attempt: Attempt, current: Current, carrier: Any) -> Outcome:
+        try:
+            task = prepare(self._app.tasks[attempt.job.task])
+            reserved = _reserved(attempt, current.connection)
+            kwargs = arguments(
+                attempt.saga, attempt.job, Values(attempt.state.input, Results(attempt.state.steps), reserved)
+            )
+        except NotRegistered:
+            return Failure(
+                StepError(f"no task {attempt.job.task!r} is registered in this worker; import its module"), effect=False
+            )
+        except Exception as error:
+            if isinstance(error, SoftTimeLimitExceeded):
+                return Interruption(TIME_LIMIT)
+            return Failure(error, effect=False, final=True, traceback=traceback_of(error))
+        reach(f"{attempt.path}.before_task")
+        outcome = self._trace(attempt, task, kwargs, carrier, current)
+        reach(f"{attempt.path}.after_task")
+        if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
+            session.flush()
+        return outcome
+
+    def _trace(self, attempt: Attempt, task: Task, kwargs: dict[str, Any], carrier: Any, current: Current) -> Outcome:
+        """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
+        number = uuid4()
+        task_id, carrier_id = str(number), getattr(carrier, "id", None)
+        trace = headers(attempt.state.trace)
+        request = {
+            **trace, "id": task_id, "task": task.name, "root_id": str(attempt.saga_id), "parent_id": carrier_id,
+            "retries": attempt.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
+            "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": current,
+            "delivery_info": {"redelivered": False, "routing_key": attempt.claim.queue, "exchange": "", "priority": None},
+        }  # fmt: skip
+        assert attempt.watch is not None
+        context = set_current(current)
+        try:
+            with (
+                asking(attempt.job.refusal) as question,
+                attempt.watch.calling(self._app, task.name, number, carrier),
+            ):
+                traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
+        except Reject as error:
+            return refused(error)
+        finally:
+            reset_current(context)
+        if traced.info is None:
+            return self._returned(attempt, traced.retval)
+        raised = traced.info.retval
+        if isinstance(raised, NotImplementedError) and self._stopping():
+            return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
+        outcome = outcome_of(traced.info.state, raised, question, transactional=current.connection is not None)
+        attempt.watch.refused = isinstance(outcome, Failure) and is_refusal(outcome.error, question)
+        return outcome
+
+    def _returned(self, attempt: Attempt, value: Any) -> Outcome:
+        try:
+            return Success(result_json(value, attempt.job.returns, self._max_payload, as_declared=not attempt.undo))
+        except Exception as error:
+            problem = (
+                error
+                if isinstance(error, ResultError)
+                else ResultError(f"it fails while it is stored: {describe(error)}")
+            )
+            return Failure(problem, effect=not attempt.job.transactional, final=True)
+
+
+def _current(attempt: Attempt, connection: sqlalchemy.Connection | None) -> Current:
+    own = action_key(attempt.saga_id, attempt.step)
+    key = undo_key(attempt.saga_id, attempt.step) if attempt.undo else own
+    return Current(
+        attempt.saga_id, attempt.saga.name, attempt.step, attempt.attempt, key, own, attempt.undo, connection
+    )
+
+
+def _reserved(attempt: Attempt, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
+    own = action_key(attempt.saga_id, attempt.step)
+    values: dict[str, Any] = {
+        "idempotency_key": undo_key(attempt.saga_id, attempt.step) if attempt.undo else own,
+        "action_key": own,
+        "error": attempt.state.reason,
+        "result": attempt.state.steps[attempt.step].result if attempt.undo else None,
+        "connection": connection,
+    }
+    if connection is not None and any(wire.source.name == "session" for wire in attempt.job.wires):
+        values["session"] = Session(connection, join_transaction_mode="create_savepoint")
+    return values
