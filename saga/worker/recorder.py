@@ -28,8 +28,7 @@ from saga.telemetry.watch import tell_end
 from saga.worker.attempt import Attempt
 from saga.worker.batch import Ended
 from saga.worker.policy import not_stored, wait_after
-from saga.worker.redaction import Redact, redacted
-from saga.worker.report import in_ascii, report, told
+from saga.worker.report import Redact, in_ascii, redacted, report, told
 
 _WITHOUT_END = 1_000_000_000
 _REFUSALS = 5

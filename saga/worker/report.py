@@ -1,7 +1,8 @@
-"""Report: what ended an attempt, as the log keeps it."""
+"""Report: what ended an attempt, as the log keeps it, without what the user's ``saga_redact`` takes out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -10,9 +11,15 @@ from saga.core.outcome import Broken, Failure, Interruption, Outcome, Report, Su
 from saga.core.text import JSON, Unencodable, ascii_only, clean_text, dumps
 from saga.errors import Abort, StepTimeout, WorkerLost
 from saga.language.codec import encode
+from saga.telemetry.facts.attempts import RedactionFailed
+from saga.telemetry.stream import emit
 
 Ending = TypeVar("Ending", bound=Event)
 
+Redact = Callable[[str], str]
+"""What the texts of errors go through before they are written."""
+
+_TEXTS = ("error", "traceback")
 _WORDS = ("error", "traceback", "error_type", "code", "details", "result")
 """Where the events of an ending have what user code said."""
 
@@ -60,3 +67,23 @@ def describe(error: BaseException) -> str:
     if isinstance(error, (Abort, WorkerLost, StepTimeout)):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def redacted(event: Ending, redact: Redact | None) -> Ending:
+    """An event whose texts have gone through ``redact``. If that fails, the texts are not kept."""
+    if redact is None:
+        return event
+    texts = {name: _text(redact, value) for name in _TEXTS if (value := getattr(event, name, None))}
+    return replace(event, **texts) if texts else event
+
+
+def _text(redact: Redact, text: str) -> str:
+    try:
+        found = redact(text)
+        if not isinstance(found, str):
+            raise TypeError(f"it returned {type(found).__name__}, expected str")
+        return clean_text(found)
+    except Exception as error:
+        # Its own text may hold what it was to take out.
+        emit(RedactionFailed(type(error).__name__))
+        return f"<left out: saga_redact failed: {type(error).__name__}>"

@@ -7,7 +7,7 @@ import pytest
 from saga.config import Settings
 from saga.core.events import AttemptFailed, AttemptSucceeded, LateResult
 from saga.errors import DefinitionError
-from saga.worker.redaction import redacted
+from saga.worker.report import redacted
 
 FAILED = AttemptFailed("main", "pay", 1, error="ValueError: card 4242", traceback="pay('4242')\nValueError: card 4242")
 
