@@ -14,7 +14,7 @@ from saga import Handle, Status
 from saga.core.events import Paused
 from saga.core.outcome import Failure, Interruption, Success
 from saga.core.rows import Dispatch
-from saga.store.postgres import log
+from saga.store.postgres import appends
 from saga.store.postgres.database import Link
 from saga.store.values import Addition
 from saga.telemetry.facts.attempts import AttemptEnded
@@ -200,7 +200,7 @@ def test_two_batches_of_the_same_sagas_wait_for_each_other_in_one_order(bench: B
 
     def append(additions: Sequence[Addition]) -> int:
         with bench.orchestrator.database.link() as link:
-            return len(log.append(link, additions, None))
+            return len(appends.append(link, additions, None))
 
     for _ in range(20):
         with ThreadPoolExecutor() as pool:

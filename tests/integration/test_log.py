@@ -19,7 +19,7 @@ from saga.core.events import AttemptSucceeded, Paused
 from saga.core.outcome import Failure, Interruption, Success
 from saga.engine.engine import Engine
 from saga.language.catalog import Catalog
-from saga.store.postgres import due, log
+from saga.store.postgres import appends, due
 from saga.store.postgres.database import Link
 from saga.store.values import Addition
 from saga.worker.claimer import Claimer
@@ -143,9 +143,9 @@ def test_two_sessions_at_one_place_one_waits_and_loses(bench: Bench) -> None:
     first = bench.connect()
     second = bench.connect()
     event = Paused()
-    assert log.append(Link(first, "saga"), [Addition(handle.id, 2, [event])], None).keys() == {handle.id}
+    assert appends.append(Link(first, "saga"), [Addition(handle.id, 2, [event])], None).keys() == {handle.id}
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(log.append, Link(second, "saga"), [Addition(handle.id, 2, [event])], None)
+        waiting = pool.submit(appends.append, Link(second, "saga"), [Addition(handle.id, 2, [event])], None)
         bench.until_blocked()
         first.commit()
         assert waiting.result(10) == {}
@@ -156,9 +156,9 @@ def test_two_sessions_at_one_place_one_waits_and_loses(bench: Bench) -> None:
 def test_a_loser_whose_winner_rolls_back_wins(bench: Bench) -> None:
     handle = bench.start()
     first, second = bench.connect(), bench.connect()
-    log.append(Link(first, "saga"), [Addition(handle.id, 2, [Paused()])], None)
+    appends.append(Link(first, "saga"), [Addition(handle.id, 2, [Paused()])], None)
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(log.append, Link(second, "saga"), [Addition(handle.id, 2, [Paused()])], None)
+        waiting = pool.submit(appends.append, Link(second, "saga"), [Addition(handle.id, 2, [Paused()])], None)
         bench.until_blocked()
         first.rollback()
         assert waiting.result(10).keys() == {handle.id}
@@ -172,8 +172,10 @@ def test_a_lost_place_does_not_abort_the_transaction_it_was_lost_in(bench: Bench
     with bench.connect() as connection:
         connection.execute("CREATE TABLE mine (x int)")
         bench.orchestrator.get(handle.id).pause()
-        assert log.append(Link(connection, "saga"), [Addition(handle.id, 2, [Paused()])], None) == {}
-        assert log.append(Link(connection, "saga"), [Addition(handle.id, 3, [Paused()])], None).keys() == {handle.id}
+        assert appends.append(Link(connection, "saga"), [Addition(handle.id, 2, [Paused()])], None) == {}
+        assert appends.append(Link(connection, "saga"), [Addition(handle.id, 3, [Paused()])], None).keys() == {
+            handle.id
+        }
     assert bench.sql("SELECT * FROM mine") == []
 
 
@@ -213,7 +215,7 @@ def test_a_claim_meets_another_entry_and_tries_again(bench: Bench) -> None:
     worker.record(bench.claimed(handle, worker=worker), Success(None), always)
     blocker = bench.connect()
     entries = len(handle.log())
-    log.append(Link(blocker, "saga"), [Addition(handle.id, entries + 1, [Paused()])], None)
+    appends.append(Link(blocker, "saga"), [Addition(handle.id, entries + 1, [Paused()])], None)
     with ThreadPoolExecutor() as pool:
         claim = pool.submit(Claimer(bench.worker(2)).claim, handle.id, "main/b")
         bench.until_blocked()
@@ -479,7 +481,7 @@ def lost_request() -> Iterator[None]:
 
 
 def _once(before: BaseException | None = None, after: BaseException | None = None) -> Iterator[None]:
-    append = log.append
+    append = appends.append
     calls: list[int] = []
 
     def broken(*args: Any, **options: Any) -> Any:
@@ -492,7 +494,7 @@ def _once(before: BaseException | None = None, after: BaseException | None = Non
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "append", broken)
+        patch.setattr(appends, "append", broken)
         yield
 
 

@@ -13,7 +13,7 @@ from saga.core.events import HistoryLost
 from saga.core.outcome import Success
 from saga.core.state import Status
 from saga.errors import SagaNotFound
-from saga.store.postgres import due, log
+from saga.store.postgres import appends, due
 from saga.store.values import Addition
 from saga.worker.claimer import Claimer
 from saga.worker.together import Together
@@ -245,5 +245,5 @@ def test_an_append_whose_entry_before_is_not_there_changes_nothing(bench: Bench,
     saga_id, at = torn
     before = bench.sql("SELECT seq FROM saga.log ORDER BY seq")
     with bench.orchestrator.database.link() as link:
-        assert log.append(link, [Addition(saga_id, 3, [HistoryLost(2)], after=at)], None) == {}
+        assert appends.append(link, [Addition(saga_id, 3, [HistoryLost(2)], after=at)], None) == {}
     assert bench.sql("SELECT seq FROM saga.log ORDER BY seq") == before

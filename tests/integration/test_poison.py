@@ -12,7 +12,7 @@ from saga.core.rows import Dispatch
 from saga.errors import CorruptLog
 from saga.ops import audit
 from saga.relay import Relay
-from saga.store.postgres import log
+from saga.store.postgres import appends
 from saga.store.postgres.database import Link
 from saga.store.values import Addition
 from saga.worker.claimer import Claimer
@@ -126,7 +126,7 @@ def test_an_open_transaction_on_a_sagas_next_entry_holds_up_no_other(bench: Benc
     one, sent = relay(bench)
     held, late = overdue(bench, 1), overdue(bench, 2)
     with bench.connect() as open_one:
-        log.append(Link(open_one, "saga"), [Addition(held.id, 3, [Paused()])], None)
+        appends.append(Link(open_one, "saga"), [Addition(held.id, 3, [Paused()])], None)
         tick(one)
         assert sent_to(sent) == {late.id}
         for _ in range(2):

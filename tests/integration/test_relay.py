@@ -21,7 +21,7 @@ from saga.core.events import Paused
 from saga.core.outcome import Failure, Success
 from saga.core.rows import Dispatch
 from saga.relay import Relay
-from saga.store.postgres import due, log, work
+from saga.store.postgres import appends, due, work
 from saga.store.postgres.database import Link
 from saga.store.postgres.fleet import lock_class
 from saga.store.postgres.pings import Ping, see_ping
@@ -619,7 +619,7 @@ def test_an_append_in_the_middle_of_its_commit_delays_no_message(bench: Bench) -
     bench.start()
     bench.sql("UPDATE saga.work SET sent = NULL WHERE worker IS NULL")
     with bench.connect() as paused:
-        log.append(Link(paused, "saga"), [Addition(stuck.id, run.state.seq + 1, [Paused()])], None)
+        appends.append(Link(paused, "saga"), [Addition(stuck.id, run.state.seq + 1, [Paused()])], None)
         one.tick()
         assert lanes(sent) == ["main"]
         paused.rollback()

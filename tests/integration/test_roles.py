@@ -30,7 +30,7 @@ from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
 from saga.relay import Relay
-from saga.store.postgres import clock, due, fleet, log, work
+from saga.store.postgres import appends, clock, due, fleet, work
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
 from saga.store.values import Ping
@@ -363,13 +363,13 @@ def test_who_asks_is_noted_by_the_database(parties: Parties) -> None:
 
 
 def test_a_request_whose_answer_is_lost_is_found_again(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    handle, ask = parties.start(), log.request
+    handle, ask = parties.start(), appends.request
 
     def lose(*args: Any) -> Any:
         ask(*args)
         raise psycopg.OperationalError("the answer is lost")
 
-    monkeypatch.setattr(log, "request", lose)
+    monkeypatch.setattr(appends, "request", lose)
     parties.operator.orchestrator.get(handle.id).pause()
     assert [entry.kind for entry in handle.log()] == ["saga_started", "paused"]
 

@@ -29,7 +29,7 @@ WALKS: dict[str, list[str]] = {
         "broker.tasks.register_tasks",
         "worker.executor.Executor.run",
         "worker.claimer.Claimer.claim",
-        "store.postgres.work.claim",
+        "store.postgres.claims.claim",
         "worker.performers.plain.Performer.perform",
         "language.binding.arguments",
         "worker.together.Together.record_all",
@@ -39,7 +39,7 @@ WALKS: dict[str, list[str]] = {
         "core.machine.follow",
         "core.rows.plan",
         "engine.engine.Engine.advance",
-        "store.postgres.log.append",
+        "store.postgres.appends.append",
         "engine.engine.Engine.follow_up",
     ],
     "A failure": [
@@ -67,7 +67,7 @@ WALKS: dict[str, list[str]] = {
         "worker.policy.wait_of_undecided",
         "core.verdict.answer",
         "engine.engine.Engine.advance",
-        "store.postgres.log.append",
+        "store.postgres.appends.append",
     ],
 }
 """Heading to the names below it, each from ``saga`` on."""

@@ -17,7 +17,8 @@ from saga.core.events import FORMAT
 from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
-from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, ENTRY
+from saga.store.postgres.log import ENTRY
+from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE
 from saga.store.values import Task
 
 NOW = "(SELECT clock_timestamp())"
@@ -63,12 +64,18 @@ class Chore:
     Attributes:
         word: what it is, after "cannot".
         pick: SQL of the lanes it is to be done to, a bounded number: ``saga_id`` and ``lane``.
-        act: SQL that does it to those ``picked``, and returns the messages to send.
+        act: SQL that does it to those ``picked``, and returns the messages to send. What it selects from, besides, comes
+            before it, each whole: ``name AS (...)``.
     """
 
     word: str
     pick: str
-    act: str
+    act: tuple[str, ...]
+
+
+def _statement(pick: str, act: tuple[str, ...]) -> str:
+    *tables, statement = act
+    return f"WITH {', '.join([f'picked AS MATERIALIZED ({pick})', *tables])} {statement}"
 
 
 _SENT_AGAIN = f"""
@@ -97,7 +104,7 @@ SEND_DUE = Chore(
             ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
          ) AS w
     """,
-    _SENT_AGAIN,
+    (_SENT_AGAIN,),
 )
 """Free lanes that are due and were not sent."""
 
@@ -141,7 +148,7 @@ SEND_LOST = Chore(
          ) AS w
     LIMIT %(limit)s
     """,
-    _SENT_AGAIN,
+    (_SENT_AGAIN,),
 )
 """What was sent before a ping that came through and is still unclaimed: its message is lost.
 
@@ -168,15 +175,18 @@ LAST = f"""
 """The open attempt of a lane ``w``."""
 
 
-def _give_back(kind: str, which: str) -> str:
+def _give_back(kind: str, which: str) -> tuple[str, ...]:
     """Append a fact about the open attempt of claimed lanes, and free them for a worker that can decide what follows."""
-    return f"""
-        , gone AS (
+    gone = f"""
+        gone AS (
             SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
                    (SELECT max(seq) FROM {{s}}.log WHERE saga_id = w.saga_id) + 1 AS seq
             FROM picked JOIN {{s}}.work AS w USING (saga_id, lane), LATERAL ({LAST}) AS open
             WHERE w.worker IS NOT NULL AND {which}
-        ), won AS (
+        )
+    """
+    won = f"""
+        won AS (
             INSERT INTO {{s}}.log ({ENTRY})
             SELECT saga_id, seq, '{kind}', lane, step, attempt,
                    CASE WHEN undo THEN '{{"undo": true}}' ELSE '{{}}' END::jsonb, worker, clock_timestamp(), {FORMAT}
@@ -184,12 +194,15 @@ def _give_back(kind: str, which: str) -> str:
             ON CONFLICT DO NOTHING
             RETURNING saga_id, lane, worker, step, data
         )
+    """
+    freed = f"""
         UPDATE {{s}}.work AS w
         SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo', attempt = NULL, problem = NULL,
             due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1
         FROM won WHERE w.saga_id = won.saga_id AND w.lane = won.lane AND w.worker = won.worker
         RETURNING w.saga_id, w.lane, w.queue, w.priority
     """
+    return gone, won, freed
 
 
 _TO_LOOK_AT = f"""
@@ -218,29 +231,25 @@ LOSE = Chore(
 )
 """Attempts of workers that are gone."""
 
-WATCH_ON = Chore(
-    "be watched",
-    _TO_LOOK_AT,
-    f"""
+_WATCHED_ON = f"""
     UPDATE {{s}}.work AS w
     SET due_at = greatest(clock_timestamp() + interval '1 s', least(
         (SELECT open.deadline FROM ({LAST}) AS open),
         clock_timestamp() + make_interval(secs => least(greatest(w.watch, 0), 1e9))))
     FROM picked WHERE w.saga_id = picked.saga_id AND w.lane = picked.lane AND w.worker IS NOT NULL AND w.due_at <= clock_timestamp()
     RETURNING w.saga_id, w.lane, w.queue, w.priority
-    """,
-)
+"""
+
+WATCH_ON = Chore("be watched", _TO_LOOK_AT, (_WATCHED_ON,))
 """The next look at claimed lanes whose attempt is not over.
 
 It is the attempt's deadline, or sooner if a step that may follow inline has a shorter timeout.
 """
 
-_FREE_UNRUN = f"""
-    WITH picked AS MATERIALIZED (
-        SELECT saga_id, lane FROM {{s}}.work WHERE worker = %(worker)s AND token = ANY (%(tokens)s) LIMIT 100
-    ) {_give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY (%(tokens)s)")}
-"""
-
+_FREE_UNRUN = _statement(
+    "SELECT saga_id, lane FROM {s}.work WHERE worker = %(worker)s AND token = ANY (%(tokens)s) LIMIT 100",
+    _give_back("attempt_interrupted", "w.worker = %(worker)s AND w.token = ANY (%(tokens)s)"),
+)
 
 CHORES = {
     Task.SEND_DUE: SEND_DUE,
@@ -253,7 +262,7 @@ CHORES = {
 
 def do(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[Dispatch]:
     """Do a chore to all lanes it picks; returns the messages to send."""
-    return _dispatches(link.run(f"WITH picked AS MATERIALIZED ({chore.pick}) {chore.act}", params))
+    return _dispatches(link.run(_statement(chore.pick, chore.act), params))
 
 
 def pick(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[tuple[UUID, str]]:
@@ -264,7 +273,7 @@ def pick(link: Link, chore: Chore, params: Mapping[str, Any]) -> list[tuple[UUID
 def do_one(link: Link, chore: Chore, params: Mapping[str, Any], saga_id: UUID, lane: str) -> list[Dispatch]:
     """Do a chore to one lane."""
     picked = "SELECT %(saga)s::uuid AS saga_id, %(lane)s::text AS lane"
-    rows = link.run(f"WITH picked AS MATERIALIZED ({picked}) {chore.act}", {**params, "saga": saga_id, "lane": lane})
+    rows = link.run(_statement(picked, chore.act), {**params, "saga": saga_id, "lane": lane})
     return _dispatches(rows)
 
 

@@ -1,28 +1,28 @@
-"""Log: every statement on ``definition``, ``instance`` and ``log``. A connection is passed in; nothing commits here.
+"""Log: how definitions are stored, sagas opened, and logs read; ``appends`` and ``claims`` write to them.
 
-The primary key of the log is its lock: an entry goes to ``(saga_id, seq)`` or nowhere, and all else in its statement
-selects from the row that won.
+A connection is passed in; nothing commits here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from saga.core.events import FORMAT, Entry, Event, data_of, kind_of
+from saga.core.events import FORMAT, Entry
 from saga.core.outline import Outline
 from saga.core.state import Status
 from saga.core.text import digest, dumps, portable
 from saga.errors import CorruptLog
 from saga.store.postgres.database import Link
-from saga.store.postgres.work import ADD, MOVE, REMOVE
-from saga.store.values import Addition, End, NewStatus, entries_of
+from saga.store.values import End, NewStatus, entries_of
 
-_COLUMNS = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
-_READ = "seq, kind, lane, step, attempt, data, worker, at, format"
+READ = "seq, kind, lane, step, attempt, data, worker, at, format"
+"""What is read of an entry."""
+
+ENTRY = f"saga_id, {READ}"
+"""The columns of ``log``."""
 
 
 def read_identity(link: Link) -> UUID | None:
@@ -89,117 +89,6 @@ def open_sagas(
     return [UUID(row[0]) for row in rows]
 
 
-def append(link: Link, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
-    """Append to the logs of sagas, and change their rows as follows from it: of each saga all or nothing.
-
-    Args:
-        additions: of different sagas.
-
-    Returns:
-        the sagas whose place in the log was the next one and free, and who are not too late, with the time, by the
-        database's clock.
-    """
-    entries: list[dict[str, Any]] = []
-    rows: dict[str, list[dict[str, Any]]] = {"removed": [], "added": [], "moved": [], "statuses": []}
-    for addition in additions:
-        saga_id = str(addition.saga_id)
-        entries += [_entry_row(saga_id, addition, index, event) for index, event in enumerate(addition.events)]
-        if changes := addition.changes:
-            rows["removed"] += changes.removed_rows(saga_id)
-            rows["added"] += changes.added_rows(saga_id)
-            rows["moved"] += changes.moved_rows(saga_id)
-        if status := addition.status:
-            rows["statuses"].append(
-                {"saga": saga_id, "status": status.status, "reason": status.reason, "terminal": status.terminal}
-            )
-    follows = len(entries) > len(additions)
-    params = {"entries": dumps(entries), "worker": worker} | {
-        name: dumps(found) for name, found in rows.items() if found
-    }
-    statement = _append_statement(follows, *map(bool, rows.values()))
-    return {row[0]: row[1] for row in link.run(statement, params)}
-
-
-def _entry_row(saga_id: str, addition: Addition, index: int, event: Event) -> dict[str, Any]:
-    row = {"saga": saga_id, "seq": addition.seq + index, "follows": index > 0, "kind": kind_of(event),
-           "lane": getattr(event, "lane", None), "step": getattr(event, "step", None),
-           "attempt": getattr(event, "attempt", None), "data": data_of(event)}  # fmt: skip
-    if not index:
-        row["before"] = addition.before and addition.before.isoformat()
-        row["after"] = addition.after and addition.after.isoformat()
-    return row
-
-
-@lru_cache(maxsize=64)
-def _append_statement(follows: bool, removed: bool, added: bool, moved: bool, statuses: bool) -> str:
-    parts = [_FIRST] + [_FURTHER] * follows
-    parts += [f"removed AS ({REMOVE})"] * removed + [f"added AS ({ADD})"] * added + [f"moved AS ({MOVE})"] * moved
-    parts += [f"projected AS ({_PROJECT})"] * statuses
-    return f"WITH {', '.join(parts)} SELECT saga_id, at FROM won"
-
-
-_FIRST = f"""
-    given AS MATERIALIZED (
-        SELECT * FROM json_to_recordset(%(entries)s::json) AS r (
-            saga uuid, seq integer, follows boolean, kind text, lane text, step text, attempt integer, data jsonb,
-            before timestamptz, after timestamptz)
-    ), won AS (
-        INSERT INTO {{s}}.log ({_COLUMNS})
-        SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, clock_timestamp(), {FORMAT}
-        FROM given
-        WHERE NOT follows AND coalesce(before > clock_timestamp(), true) AND EXISTS (
-            SELECT FROM {{s}}.log AS b WHERE b.saga_id = saga AND b.seq = given.seq - 1 AND b.at = coalesce(after, b.at))
-        ORDER BY saga
-        ON CONFLICT DO NOTHING
-        RETURNING saga_id, at
-    )
-"""
-"""In the order of the sagas: two statements that share some would otherwise wait for each other."""
-
-_FURTHER = f"""
-    further AS (
-        INSERT INTO {{s}}.log ({_COLUMNS})
-        SELECT saga, seq, kind, lane, step, attempt, data, %(worker)s::integer, won.at, {FORMAT}
-        FROM won JOIN given ON given.saga = won.saga_id WHERE follows
-    )
-"""
-
-_PROJECT = """
-    UPDATE {s}.instance AS i
-    SET status = r.status, reason = r.reason, updated_at = won.at, finished_at = CASE WHEN r.terminal THEN won.at END
-    FROM won JOIN json_to_recordset(%(statuses)s::json) AS r (saga uuid, status text, reason text, terminal boolean)
-        ON r.saga = won.saga_id
-    WHERE i.id = r.saga
-"""
-
-
-def request(link: Link, addition: Addition) -> datetime | None:
-    """Append what an operator asks for, and change the saga's rows as follows from it; a completed saga is taken up again.
-
-    The entry says as which role of the database the operator was there.
-
-    Returns:
-        when, by the database's clock; ``None`` where its place in the log is taken, or the saga not completed any more.
-    """
-    [event], changes, status = addition.events, addition.changes, addition.status
-    saga_id = str(addition.saga_id)
-    # A function of the owner's: an operator has no right to write anything else.
-    rows = link.run(
-        f"""
-        SELECT {{s}}.request(%(saga)s, %(place)s, %(kind)s, %(lane)s, %(step)s, %(said)s::jsonb, {FORMAT}::integer, %(after)s,
-                           %(removed)s::jsonb, %(added)s::jsonb, %(moved)s::jsonb, %(status)s, %(reason)s)
-        """,
-        {"saga": addition.saga_id, "place": addition.seq, "kind": kind_of(event), "lane": getattr(event, "lane", None),
-         "step": getattr(event, "step", None), "said": dumps(data_of(event)), "after": addition.after,
-         "removed": dumps(changes.removed_rows(saga_id) if changes else []),
-         "added": dumps(changes.added_rows(saga_id) if changes else []),
-         "moved": dumps(changes.moved_rows(saga_id) if changes else []),
-         "status": status and status.status, "reason": status and status.reason},
-    )  # fmt: skip
-    found: datetime | None = rows[0][0]
-    return found
-
-
 def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = None) -> list[Entry]:
     """The entries after one position, up to another.
 
@@ -209,7 +98,7 @@ def read_entries(link: Link, saga_id: UUID, after: int = 0, until: int | None = 
     try:
         rows = link.run(
             f"""
-            SELECT {_READ} FROM {{s}}.log
+            SELECT {READ} FROM {{s}}.log
             WHERE saga_id = %(saga)s AND seq > %(after)s AND (%(until)s::integer IS NULL OR seq <= %(until)s)
             ORDER BY seq
             """,
@@ -230,7 +119,7 @@ def read_on(link: Link, saga_id: UUID, seq: int, at: datetime | None) -> list[En
     """
     rows = link.run(
         f"""
-        SELECT {_READ} FROM {{s}}.log
+        SELECT {READ} FROM {{s}}.log
         WHERE saga_id = %(saga)s AND seq >= coalesce(
             (SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = %(saga)s AND k.seq = %(seq)s AND k.at = coalesce(%(at)s, k.at)), 1)
         ORDER BY seq
@@ -251,7 +140,7 @@ def read_ends(link: Link, ids: Sequence[UUID], logs: Sequence[UUID]) -> dict[UUI
     """
     rows = link.run(
         f"""
-        SELECT i.id, i.fingerprint, i.status, i.status = ANY(%(ended)s), {_READ}
+        SELECT i.id, i.fingerprint, i.status, i.status = ANY(%(ended)s), {READ}
         FROM {{s}}.instance AS i LEFT JOIN {{s}}.log AS l
             ON l.saga_id = CASE WHEN i.status = ANY(%(ended)s) AND i.id = ANY(%(logs)s) THEN i.id END
         WHERE i.id = ANY(%(ids)s) ORDER BY i.id, seq

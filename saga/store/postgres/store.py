@@ -14,7 +14,7 @@ from saga.core.events import Entry, data_of
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
-from saga.store.postgres import caller, due, fleet, log, search, work
+from saga.store.postgres import appends, caller, claims, due, fleet, log, search, work
 from saga.store.postgres.caller import CallerConnection
 from saga.store.postgres.chores import Chores
 from saga.store.postgres.database import Database, Link
@@ -113,16 +113,16 @@ class PostgresStore:
 
     def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
         with self._ask() as link:
-            return log.append(link, additions, worker)
+            return appends.append(link, additions, worker)
 
     def request(self, addition: Addition) -> datetime | None:
         with self._ask() as link:
-            return log.request(link, addition)
+            return appends.request(link, addition)
 
     def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:
         with self._ask() as link:
             reach("claim.before", link.connection)
-            return work.claim(link, wishes, worker, self.realm, limits)
+            return claims.claim(link, wishes, worker, self.realm, limits)
 
     def transaction(self, timeout: float) -> PostgresTransaction:
         return PostgresTransaction(self.database, timeout)

@@ -1,6 +1,7 @@
-"""Work: the statements on ``work`` of those who claim lanes and move them on; those of the relay are in ``due``.
+"""Work: what is asked about lanes, and done to those that nobody has. Who has a lane changes with its log only.
 
-A connection is passed in; nothing commits here. A statement that changes who holds a row also appends the log's entry.
+So that is in ``claims`` and ``appends``; what the relay does is in ``due``. A connection is passed in; nothing commits
+here.
 """
 
 from __future__ import annotations
@@ -10,154 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from saga.core.events import FORMAT
-from saga.core.outline import DEADLINE
 from saga.core.rows import Dispatch
 from saga.core.text import dumps
-from saga.store.postgres.database import Link, Row
-from saga.store.values import Offer, Wish
+from saga.store.postgres.database import Link
 
-_PLACES = """AS r (
-    saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
-    wait float8, owned boolean, watch float8, sent boolean, token uuid"""
 A_CENTURY = "interval '876000 h'"
 AT_ONCE = f"clock_timestamp() - {A_CENTURY}"
 AT_ONCE_BEFORE = "1980-01-01 UTC"
 """What is due at once is due a century ago. So it is still in order, and due by any clock, even one that steps back."""
-_WAIT = "make_interval(secs => CASE WHEN r.owned THEN r.watch ELSE r.wait END)"
-_DUE = f"""CASE WHEN r.due IS NOT NULL THEN r.due WHEN NOT r.owned AND coalesce(r.wait, 0) = 0 THEN {AT_ONCE}
-                ELSE clock_timestamp() + {_WAIT} END"""
+
 DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
     + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN {A_CENTURY} ELSE interval '0' END"""
 """When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
-_SENT = "CASE WHEN r.sent THEN clock_timestamp() END"
-_WORKER = "CASE WHEN r.owned THEN %(worker)s::integer END"
-
-REMOVE = """
-    DELETE FROM {s}.work AS w USING won, json_to_recordset(%(removed)s::json) AS r (saga uuid, lane text)
-    WHERE r.saga = won.saga_id AND w.saga_id = r.saga AND w.lane = r.lane
-"""
-
-ADD = f"""
-    INSERT INTO {{s}}.work (saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token, realm)
-    SELECT r.saga, r.lane, r.step, r.attempt, r.undo, r.fingerprint, coalesce(r.queue, r.default_queue), r.priority, {_DUE}, r.watch, {_SENT},
-           CASE WHEN r.sent THEN 1 ELSE 0 END, {_WORKER}, r.token, coalesce((SELECT realm FROM {{s}}.instance WHERE id = r.saga), '')
-    FROM won JOIN json_to_recordset(%(added)s::json) {_PLACES}, fingerprint text, default_queue text) ON r.saga = won.saga_id
-"""
-
-MOVE = f"""
-    UPDATE {{s}}.work AS w
-    SET step = r.step, attempt = r.attempt, undo = r.undo, queue = coalesce(r.queue, w.queue), priority = r.priority, due_at = {_DUE}, watch = r.watch,
-        sent = {_SENT}, dispatches = CASE WHEN r.sent THEN 1 ELSE 0 END, worker = {_WORKER}, token = r.token, problem = NULL
-    FROM won JOIN json_to_recordset(%(moved)s::json) {_PLACES}) ON r.saga = won.saga_id
-    WHERE w.saga_id = r.saga AND w.lane = r.lane
-"""
-
-ENTRY = "saga_id, seq, kind, lane, step, attempt, data, worker, at, format"
-_READ = "seq, kind, lane, step, attempt, data, worker, at, format"
-
-
-_MAYBE_LATE = f"""
-    EXISTS (SELECT FROM {{s}}.work AS d WHERE d.saga_id = w.saga_id AND d.lane = '{DEADLINE}'
-            AND (d.due_at <= clock_timestamp() OR d.problem IS NOT NULL))
-"""
-"""Whether the saga's own deadline may have passed. Its row is there while that matters; a parked row is due later."""
-
-
-def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: str) -> dict[tuple[UUID, str], Offer]:
-    """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
-
-    Args:
-        wishes: of lanes; of one saga's, all that are ready are taken, or none.
-        realm: the worker's; it takes no lanes of another, and makes those of none its own.
-        limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
-
-    Returns:
-        what became of each; nothing for lanes that do not exist.
-    """
-    several = len({wish.saga_id for wish in wishes}) < len(wishes)
-    rows = link.run(
-        _CLAIM_SEVERAL if several else _CLAIM,
-        {"wishes": dumps([{"saga": str(wish.saga_id), "lane": wish.lane, "token": str(wish.token), "known": wish.known,
-                           "known_at": wish.known_at and wish.known_at.isoformat()} for wish in wishes]),
-         "worker": worker, "realm": realm, "limits": limits},
-    )  # fmt: skip
-    offers: dict[tuple[UUID, str], Offer] = {}
-    entries: dict[UUID, list[Row]] = {}
-    for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:
-        news = entries.setdefault(saga_id, [])
-        offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, news))
-        if entry[0] is not None:
-            news.append(tuple(entry))
-    return offers
-
-
-_STARTED = """
-    CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
-    jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step), %(worker)s
-"""
-
-_FURTHER = f"""
-    further AS (
-        INSERT INTO {{s}}.log ({ENTRY})
-        SELECT saga_id, seq, {_STARTED}, first.at, {FORMAT}
-        FROM (SELECT saga_id, at FROM first) AS first JOIN ready USING (saga_id) WHERE place > 1
-        RETURNING {ENTRY}
-    ),
-"""
-"""The starts of a saga's other lanes: they stand or fall with the first, which shows that the log that was read is current."""
-
-
-def _claiming(*, several: bool) -> str:
-    """The statement of a claim; of several lanes of one saga, or of one of each."""
-    place = "row_number() OVER (PARTITION BY saga_id ORDER BY lane)" if several else "1"
-    return f"""
-        WITH wish AS MATERIALIZED (
-            SELECT * FROM json_to_recordset(%(wishes)s::json) AS r (
-                saga uuid, lane text, token uuid, known integer, known_at timestamptz)
-        ), lane AS MATERIALIZED (
-            SELECT saga_id, w.lane, step, CASE WHEN undo OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, undo, fingerprint,
-                   queue, wish.token,
-                   coalesce((SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = wish.saga AND k.seq = wish.known
-                             AND k.at = coalesce(wish.known_at, k.at)), 0) AS known,
-                   worker IS NULL AND due_at <= clock_timestamp() AS open, %(limits)s::jsonb -> fingerprint AS limits
-            FROM wish JOIN {{s}}.work AS w ON w.saga_id = wish.saga AND w.lane = wish.lane
-            WHERE w.realm IN ('', %(realm)s)
-        ), ready AS MATERIALIZED (
-            SELECT *, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = free.saga_id) + place AS seq
-            FROM (SELECT *, {place} AS place FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL) AS free
-        ), first AS (
-            INSERT INTO {{s}}.log ({ENTRY})
-            SELECT saga_id, seq, {_STARTED}, clock_timestamp(), {FORMAT}
-            FROM ready WHERE place = 1 ORDER BY saga_id
-            ON CONFLICT DO NOTHING
-            RETURNING {ENTRY}
-        ), {_FURTHER if several else ""} won AS (
-            SELECT * FROM first {"UNION ALL SELECT * FROM further" if several else ""}
-        ), owned AS (
-            UPDATE {{s}}.work AS w
-            SET worker = %(worker)s, token = lane.token, realm = %(realm)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
-                due_at = clock_timestamp() + make_interval(secs => (lane.limits ->> 'watch')::float8)
-            FROM won JOIN lane USING (saga_id, lane) WHERE w.saga_id = won.saga_id AND w.lane = won.lane
-        ), told AS (
-            SELECT lane.*, won.saga_id IS NOT NULL AS won FROM lane LEFT JOIN won USING (saga_id, lane)
-        ), asked AS (
-            SELECT saga_id, min(lane) AS of, min(known) AS known FROM told
-            WHERE told.won OR (told.open AND told.limits IS NOT NULL AND told.attempt IS NULL) GROUP BY saga_id
-        ), news AS (
-            SELECT asked.saga_id, asked.of, e.seq, e.kind, e.lane, e.step, e.attempt, e.data, e.worker, e.at, e.format
-            FROM asked JOIN {{s}}.log AS e ON e.saga_id = asked.saga_id AND e.seq > asked.known
-            UNION ALL
-            SELECT saga_id, asked.of, {_READ} FROM asked JOIN won USING (saga_id)
-        )
-        SELECT told.saga_id, told.lane, told.fingerprint, told.attempt, told.queue, told.open, told.won,
-               seq, kind, news.lane, news.step, news.attempt, data, worker, at, format
-        FROM told LEFT JOIN news ON news.saga_id = told.saga_id AND news.of = told.lane
-        ORDER BY told.saga_id, told.lane, seq
-    """
-
-
-_CLAIM, _CLAIM_SEVERAL = _claiming(several=False), _claiming(several=True)
 
 
 @dataclass(frozen=True, slots=True)
