@@ -209,8 +209,7 @@ class Orchestrator:
             saga: a registered definition, or its name.
             input: what its type says, or a mapping of field names to values.
             key: an idempotency key: a second start of this saga under it returns the first one's handle. Its input must be the
-                same. Inputs are compared as they were given, before defaults: the fields that were set of a pydantic
-                model; all fields of a dataclass, which does not remember what was set.
+                same, as it was given, before defaults: of a pydantic model the fields that were set, of a dataclass all.
             tags: a mapping or a list, to find it by.
             delay: seconds or a ``timedelta`` before the first step.
             deadline: seconds or a ``timedelta`` after which it is rolled back if it is not past its pivot.

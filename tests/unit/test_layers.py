@@ -1,4 +1,4 @@
-"""Imports point only downwards, and the core knows neither the database nor Celery."""
+"""Imports point only downwards, the core knows neither the database nor Celery, and nothing is too long to be read."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ def test_no_module_imports_itself_by_a_way_round():
     for module in sorted(MODULES):
         if module not in colours:
             visit(module)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_file_and_no_function_is_long(module: str):
+    text = MODULES[module].read_text()
+    functions = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    lines = [((function.end_lineno or 0) - function.lineno + 1, function.name) for function in functions]
+    assert len(text.splitlines()) <= 400
+    assert [(count, name) for count, name in lines if count > 40] == []
 
 
 @pytest.mark.parametrize("module", CORE)

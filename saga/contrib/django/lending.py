@@ -89,70 +89,82 @@ class DjangoTransaction:
                 emit(HookFailed(brief(hook), error))
 
 
+_Connection: Any = object  # whichever of Django's kinds it is, known when it is lent
+
+
 @lru_cache
 def _lent(kind: Any) -> Any:
     """A kind of Django's connections, made to be around a connection that is somebody else's."""
+    return type("Lent", (_Lent, kind), {"_kind": kind})
 
-    class Lent(kind):
-        def __init__(self, own: Any, driver: psycopg.Connection[Any]) -> None:
-            options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
-            super().__init__({**own.settings_dict, "OPTIONS": options}, own.alias)
-            self.execute_wrappers = own.execute_wrappers
-            self._own = own
-            self._driver = driver
 
-        def connect(self) -> None:
-            """Take the step's connection, at its first use, and set it up as one of Django's."""
-            self.check_settings()
-            params = self.get_connection_params()
-            _check_same(self._own, self._driver, params)
-            self._looks = {
-                "_adapters": AdaptersMap(params["context"].adapters),
-                "cursor_factory": params.get("cursor_factory") or self._cursor_factory(),
-                "row_factory": tuple_row,
-            }
-            self.connection: Any = self._driver
-            try:
-                with self._as_djangos():
-                    self._set_up()
-            except BaseException:
-                self.connection = None
-                raise
+class _Lent(_Connection):
+    """What is other in such a connection than in others of its kind.
 
-        def _cursor_factory(self) -> Any:
-            """The cursors of Django before 5.0, where the parameters do not name them."""
-            bound = self.settings_dict["OPTIONS"].get("server_side_binding") is True
-            return base.ServerBindingCursor if bound else base.Cursor
+    Args:
+        own: Django's connection, in whose place it is.
+        driver: the connection of the step.
+    """
 
-        def _set_up(self) -> None:
-            self.autocommit = True  # else the time zone and the role would be committed at once
-            try:
-                self.init_connection_state()
-            finally:
-                self.autocommit = False
-            connection_created.send(sender=kind, connection=self)
+    _kind: Any
 
-        @contextmanager
-        def _as_djangos(self) -> Iterator[None]:
-            """Django's adapters and cursors, for as long as it takes to make a cursor; SQLAlchemy uses the connection, too."""
-            before = {name: getattr(self._driver, name) for name in self._looks}
-            _set(self._driver, self._looks)
-            try:
-                yield
-            finally:
-                _set(self._driver, before)
+    def __init__(self, own: Any, driver: psycopg.Connection[Any]) -> None:
+        options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
+        super().__init__({**own.settings_dict, "OPTIONS": options}, own.alias)
+        self.execute_wrappers = own.execute_wrappers
+        self._own = own
+        self._driver = driver
 
-        def create_cursor(self, name: str | None = None) -> Any:
+    def connect(self) -> None:
+        """Take the step's connection, at its first use, and set it up as one of Django's."""
+        self.check_settings()
+        params = self.get_connection_params()
+        _check_same(self._own, self._driver, params)
+        self._looks = {
+            "_adapters": AdaptersMap(params["context"].adapters),
+            "cursor_factory": params.get("cursor_factory") or self._cursor_factory(),
+            "row_factory": tuple_row,
+        }
+        self.connection: Any = self._driver
+        try:
             with self._as_djangos():
-                return super().create_cursor(name)
+                self._set_up()
+        except BaseException:
+            self.connection = None
+            raise
 
-        def get_autocommit(self) -> bool:
-            return bool(self.autocommit)  # without connecting
+    def _cursor_factory(self) -> Any:
+        """The cursors of Django before 5.0, where the parameters do not name them."""
+        bound = self.settings_dict["OPTIONS"].get("server_side_binding") is True
+        return base.ServerBindingCursor if bound else base.Cursor
 
-        def close(self) -> None:
-            """Nothing: the connection ends with the step. Celery, and ``close_old_connections``, close before and after."""
+    def _set_up(self) -> None:
+        self.autocommit = True  # else the time zone and the role would be committed at once
+        try:
+            self.init_connection_state()
+        finally:
+            self.autocommit = False
+        connection_created.send(sender=self._kind, connection=self)
 
-    return Lent
+    @contextmanager
+    def _as_djangos(self) -> Iterator[None]:
+        """Django's adapters and cursors, for as long as it takes to make a cursor; SQLAlchemy uses the connection, too."""
+        before = {name: getattr(self._driver, name) for name in self._looks}
+        _set(self._driver, self._looks)
+        try:
+            yield
+        finally:
+            _set(self._driver, before)
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        with self._as_djangos():
+            return super().create_cursor(name)
+
+    def get_autocommit(self) -> bool:
+        return bool(self.autocommit)  # without connecting
+
+    def close(self) -> None:
+        """Nothing: the connection ends with the step. Celery, and ``close_old_connections``, close before and after."""
 
 
 def _set(driver: psycopg.Connection[Any], looks: dict[str, Any]) -> None:
