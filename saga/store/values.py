@@ -51,7 +51,6 @@ class Header:
     status: str
     reason: str | None
     tags: Any
-    input_hash: str
     started_at: datetime
     updated_at: datetime
     finished_at: datetime | None

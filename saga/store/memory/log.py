@@ -102,9 +102,10 @@ def _new(within: Transaction, saga: Opening, realm: str) -> SagaRows:
     now = within.tables.now
     for text in (saga.name, saga.key or "", saga.input_hash, realm):
         text_of(text)
-    header = Header(saga.id, saga.name, saga.fingerprint, saga.key, str(Status.RUNNING), None, None, saga.input_hash,
-                    now, now, None, realm)  # fmt: skip
-    rows = SagaRows(header, stored(saga.tags))
+    header = Header(
+        saga.id, saga.name, saga.fingerprint, saga.key, str(Status.RUNNING), None, None, now, now, None, realm
+    )
+    rows = SagaRows(header, stored(saga.tags), saga.input_hash)
     rows.log.append(Record(1, kind_of(saga.started), None, None, None, stored(data_of(saga.started)), None, now))
     for place in saga.rows:
         sent = place.sent and saga.sent
@@ -313,4 +314,4 @@ def read_holders(within: Transaction, name: str, keys: Sequence[str | None]) -> 
 
 def _holder(within: Transaction, saga_id: UUID | None) -> tuple[UUID, str] | None:
     rows = None if saga_id is None else within.saga(saga_id)
-    return None if rows is None else (rows.header.id, rows.header.input_hash)
+    return None if rows is None else (rows.header.id, rows.input_hash)

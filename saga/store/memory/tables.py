@@ -86,12 +86,13 @@ class SagaRows:
 
     header: Header
     tags: str
+    input_hash: str
     log: list[Record] = field(default_factory=list)
     work: dict[str, Work] = field(default_factory=dict)
 
     def copy(self) -> SagaRows:
         """It, to be changed without changing the original."""
-        return SagaRows(self.header, self.tags, [*self.log], {**self.work})
+        return SagaRows(self.header, self.tags, self.input_hash, [*self.log], {**self.work})
 
     def entry(self, seq: int) -> Record | None:
         """The entry at that place: a log has no gap."""

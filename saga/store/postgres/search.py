@@ -23,7 +23,7 @@ def _held(column: str) -> str:
 
 
 HEADER = (
-    "id, name, fingerprint, key, status, reason, tags, input_hash, "
+    "id, name, fingerprint, key, status, reason, tags, "
     f"{_held('started_at')}, {_held('updated_at')}, {_held('finished_at')}, realm"
 )
 """Times that Python cannot hold come as the nearest that it can: one such row must not hide all others."""
