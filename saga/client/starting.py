@@ -154,13 +154,15 @@ class Starter:
         return found
 
     def _open_again(self, orders: Sequence[Order], openings: Sequence[Opening]) -> list[Opened]:
-        """Open a batch, a second time if the first try found a pooled connection that broke while idle: the ids allow that."""
+        """Open a batch, a second time if the first try had no answer, as on a connection that broke: the ids allow that."""
         try:
             return self._open(self._store, orders, openings)
         except DatabaseNotReady as error:
-            if error.refused or isinstance(error, KeyBusy):
+            if error.refused:
                 raise
-            return self._open(self._store, orders, openings)
+            again = self._open(self._store, orders, openings)
+            # A saga under its order's id was written by the first try: only the answer was lost.
+            return [Opened(each.id, each.new or each.id == order.id) for order, each in zip(orders, again, strict=True)]
 
     def open_within(self, connection: Any, orders: Sequence[Order]) -> list[Opened]:
         """Start sagas in the caller's transaction: no commit, no saga. Nothing here waits for the broker.

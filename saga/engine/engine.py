@@ -77,6 +77,8 @@ class Engine:
             decide: from a state, and whether the last draft came too late for the saga's own deadline; ``None`` when there
                 is nothing to append any more.
             write, read: how a draft is appended and how its writer reads on, where that is not as ``write`` and ``read`` do.
+                Where ``decide`` takes a late draft for a deadline that has passed, ``write`` may return ``None`` only if the
+                store has said that it did not append.
             tries: how often.
 
         Raises:

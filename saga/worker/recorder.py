@@ -128,7 +128,7 @@ class Recorder:
             return self.read_on(run, known)
 
         while True:
-            done = self.engine.advance(run.state, decide, write=self.write_or_find, read=read)
+            done = self.engine.advance(run.state, decide, write=self._write_or_lose, read=read)
             if done.draft is None or done.written is None:
                 self.forget(run)
                 return None
@@ -167,6 +167,7 @@ class Recorder:
             store.park(saga_id, lane, ascii_only(problem))
 
     def write_or_find(self, draft: Draft) -> Written | None:
+        """Append a draft once; ``None`` if something came before it, or if it was not appended for want of an answer."""
         try:
             return self.engine.write(draft)
         except REFUSED:
@@ -174,6 +175,20 @@ class Recorder:
         except DatabaseNotReady as error:
             emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
             return self.find(draft)
+
+    def _write_or_lose(self, draft: Draft) -> Written | None:
+        """The same, and ``None`` only if something came before it: this tries until the store has said so."""
+
+        def ask() -> Written | None:
+            try:
+                return self.engine.write(draft)
+            except DatabaseNotReady as error:
+                emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
+                if (found := self.find(draft)) is None:
+                    raise
+                return found
+
+        return self._insist(ask)
 
     def find(self, draft: Draft) -> Written | None:
         """Whether a draft was committed after all, if its write gave no answer. This asks until it has an answer."""
