@@ -14,6 +14,7 @@ from saga import __version__
 from saga.cli.context import AppNotLoaded, Context
 from saga.cli.output import inert
 from saga.errors import SagaError, closest, first_line
+from saga.store.values import Refused
 
 SECTIONS = {
     "Define": {"check": "define", "graph": "define"},
@@ -83,11 +84,11 @@ class Root(click.Group):
             ctx.exit(_INTERRUPTED)
         except AppNotLoaded as error:
             raise click.UsageError(inert(str(error))) from None
-        except (SagaError, TimeoutError) as error:
-            raise click.ClickException(inert(str(error))) from None
-        except (psycopg.Error, SQLAlchemyError) as error:
+        except (psycopg.Error, SQLAlchemyError, Refused) as error:
             said = first_line(getattr(error, "orig", None) or error)
             raise click.ClickException(inert(f"the database refuses: {said}")) from None
+        except (SagaError, TimeoutError) as error:
+            raise click.ClickException(inert(str(error))) from None
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})

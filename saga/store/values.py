@@ -23,7 +23,7 @@ class Busy(DatabaseNotReady):
     refused = True
 
 
-class Refused(Exception):
+class Refused(SagaError):
     """The store does not take that, however often it is tried; nothing of it is stored."""
 
 

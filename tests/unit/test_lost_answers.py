@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from saga.client.starting import Starter, order
+from saga.core.events import CancelRequested
 from saga.core.outcome import Failure, Success
 from saga.core.rows import Dispatch
 from saga.engine.engine import Engine
-from saga.errors import DatabaseNotReady
+from saga.errors import DatabaseNotReady, SagaError
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga, Step
 from saga.language.retry import Retry
@@ -120,3 +121,10 @@ def test_a_start_whose_answer_is_lost_is_followed_up_as_any(stand: Stand):
     assert stand.kinds(saga_id) == ["saga_started"]
     assert [message.saga_id for message in stand.published] == [saga_id]
     assert opened == [saga_id]
+
+
+def test_words_that_a_store_does_not_take_end_a_request_with_an_error_of_pgsagas(stand: Stand):
+    saga_id = stand.start()
+    with pytest.raises(SagaError):
+        stand.engine.request(saga_id, CancelRequested("me", "a\x00"))
+    assert stand.kinds(saga_id) == ["saga_started"]
