@@ -9,7 +9,6 @@ what was lost on its way.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from saga.core.rows import Dispatch
@@ -53,6 +52,7 @@ class Relay:
         grace: float = 10.0,
     ) -> None:
         self._store = store
+        self._clock = store.clock
         self._chores = store.rounds(publish, batch)
         self._interval = interval
         self._grace = grace
@@ -86,11 +86,11 @@ class Relay:
     def tick(self) -> bool:
         """One look; whether it was this process's turn."""
         self._more = False
-        began = time.monotonic()
+        began = self._clock.monotonic()
         try:
             mine = self._look()
         except DatabaseNotReady as error:
-            self._quiet_until = time.monotonic() + self._grace
+            self._quiet_until = self._clock.monotonic() + self._grace
             self._suspects.clear()
             if not self._failing:
                 emit(RelayCutOff(str(error)))
@@ -99,14 +99,14 @@ class Relay:
         if self._failing:
             self._failing = False
             emit(RelayBack())
-        emit(RelayLooked(mine, time.monotonic() - began))
+        emit(RelayLooked(mine, self._clock.monotonic() - began))
         return mine
 
     def _look(self) -> bool:
-        until = time.monotonic() + _LONGEST_LOOK
+        until = self._clock.monotonic() + _LONGEST_LOOK
         try:
             while more := self._round():
-                if time.monotonic() > until:
+                if self._clock.monotonic() > until:
                     break
             self._bury()
         except NotMyTurn:
@@ -135,7 +135,7 @@ class Relay:
 
     def _bury(self) -> None:
         """Take the rows of dead workers out of the table of workers, now and then."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._next_burial or now < self._quiet_until:
             return
         self._next_burial = now + _BURY_EVERY
@@ -151,7 +151,7 @@ class Relay:
     def _gone_workers(self) -> list[int]:
         """Workers that were absent at two looks some time apart, outside any grace."""
         absent, self._age = self._chores.absent()
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not absent or now < self._quiet_until or self._age < self._grace:
             self._suspects.clear()
             return []

@@ -7,7 +7,6 @@ position of the log together with all that follows from it. If the position is t
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,7 +26,7 @@ from saga.engine.memory import Memory
 from saga.errors import CorruptLog, DatabaseNotReady, SagaNotFound
 from saga.language.catalog import Catalog
 from saga.language.definition import Saga
-from saga.store.port import Store
+from saga.store.port import Clock, Store
 from saga.store.values import Addition, Header, NewStatus
 from saga.telemetry.facts.sagas import Appended, EvidenceNotKept, HistoryCut
 from saga.telemetry.stream import emit
@@ -57,6 +56,11 @@ class Engine:
         self.catalog = catalog
         self.publish = publish
         self.memory = Memory()
+
+    @property
+    def clock(self) -> Clock:
+        """By which this process waits."""
+        return self.store.clock
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -91,10 +95,14 @@ class Engine:
                 return Advance(state)
             if (written := (write or self.write)(draft)) is not None:
                 return Advance(written.state, draft, written)
-            back_off(tried)
+            self.back_off(tried)
             state = (read or self.read)(draft.subject, state)
             late = late or draft.is_too_late(state)
         return Advance(state, draft)
+
+    def back_off(self, tries: int, longest: float = 0.05) -> None:
+        """Wait a random moment, longer with each try, up to ``longest`` seconds: writers that collide spread out."""
+        self.clock.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
 
     def draft(
         self, subject: Instance, state: State, event: Event, claim: Lease | None = None, *, keep: bool = False
@@ -342,11 +350,6 @@ def _deadline(state: State, event: Event) -> datetime | None:
     """The moment after which an action may not start, if the event is such a start."""
     starts = isinstance(event, AttemptStarted) and not event.undo
     return state.deadline if starts and watches_deadline(state) else None
-
-
-def back_off(tries: int, longest: float = 0.05) -> None:
-    """Wait a random moment, longer with each try, up to ``longest`` seconds: writers that collide spread out."""
-    time.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
 
 
 def _addition(draft: Draft) -> Addition:

@@ -110,6 +110,10 @@ class Store(Protocol):
     name: str
     realm: str
 
+    @property
+    def clock(self) -> Clock:
+        """By which this process waits."""
+
     def breaks(self) -> int:
         """How often it was lost. After each, another server may answer, which lacks the latest of what was known."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +11,7 @@ from saga.core.scope import Scope
 from saga.core.state import State, StepStatus, Track
 from saga.engine.draft import Instance, Lease
 from saga.language.definition import Job, Saga
+from saga.store.port import Clock
 from saga.telemetry.facts.attempts import AttemptName
 from saga.telemetry.watch import Watch
 
@@ -22,7 +22,7 @@ class Attempt:
 
     Attributes:
         state: the saga as this attempt last saw it.
-        started_at: by the database's clock; ``clock`` is this process's, in seconds, at the same moment.
+        started_at: by the store's clock; ``began`` is when ``clock``, this process's, showed that moment, in seconds.
         held: seconds to sleep before the attempt may start, when it has not yet.
         watch: what is to be told of it at its end.
         over: its task is over, and its outcome on the way to the log.
@@ -34,10 +34,18 @@ class Attempt:
     ref: AttemptRef
     claim: Lease
     started_at: datetime | None
-    clock: float = field(default_factory=time.monotonic)
+    clock: Clock
     held: float | None = None
     over: bool = False
     watch: Watch | None = None
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin(self.started_at)
+
+    def begin(self, at: datetime | None) -> None:
+        """Count its time from now on, which is that moment by the store's clock."""
+        self.started_at, self.began = at, self.clock.monotonic()
 
     @property
     def subject(self) -> Instance:

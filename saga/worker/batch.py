@@ -8,7 +8,6 @@ attempts of all are lost. So only sagas that can afford this share a batch.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from saga.core.outcome import Failure, Interruption, Outcome
 from saga.core.outline import Fork, StepOutline
 from saga.errors import WorkerLost
 from saga.language.definition import Job, Saga
+from saga.store.clock import REAL
+from saga.store.port import Clock
 from saga.store.values import Lane
 from saga.worker.attempt import Attempt
 from saga.worker.rest import Rest
@@ -90,8 +91,9 @@ class Batch:
         rest: lanes that the thread is to claim after this batch.
     """
 
-    def __init__(self, runs: Iterable[Attempt], rest: Rest | None = None) -> None:
+    def __init__(self, runs: Iterable[Attempt], rest: Rest | None = None, clock: Clock = REAL) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
         self._waiting = deque(runs)
         self._ended: list[Ended] = []
         self._first_ended = 0.0
@@ -109,7 +111,7 @@ class Batch:
         with self._lock:
             if not self._waiting:
                 return None
-            self._under_way, self._began = self._waiting.popleft(), time.monotonic()
+            self._under_way, self._began = self._waiting.popleft(), self._clock.monotonic()
             return self._under_way
 
     def end(self, run: Attempt, outcome: Outcome) -> None:
@@ -117,7 +119,7 @@ class Batch:
         with self._lock:
             self._under_way = None
             if not self._ended:
-                self._first_ended = time.monotonic()
+                self._first_ended = self._clock.monotonic()
             self._ended.append((run, outcome))
 
     def follow(self, *runs: Attempt | None) -> None:
@@ -129,7 +131,7 @@ class Batch:
     def take_due(self) -> list[Ended]:
         """What is to be appended now: everything, if no attempt waits for its turn, or if the first end has waited long enough."""
         with self._lock:
-            if self._waiting and (not self._ended or time.monotonic() - self._first_ended < _LONGEST_IN_HAND):
+            if self._waiting and (not self._ended or self._clock.monotonic() - self._first_ended < _LONGEST_IN_HAND):
                 return []
             ended, self._ended = self._ended, []
             return ended
@@ -144,7 +146,7 @@ class Batch:
     def stall(self) -> Stall | None:
         """What an attempt keeps waiting, taken out; ``None`` as long as it has not taken long."""
         with self._lock:
-            run, seconds = self._under_way, time.monotonic() - self._began
+            run, seconds = self._under_way, self._clock.monotonic() - self._began
         if run is None or seconds < _STALL:
             return None
         return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), self._rest.take())

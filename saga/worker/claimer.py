@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from saga.core.state import State, StepStatus
 from saga.core.verdict import answer
 from saga.crashpoints import reach
 from saga.engine.draft import Draft, Instance, Lease
-from saga.engine.engine import back_off
 from saga.errors import CorruptLog, first_line
 from saga.language.definition import Saga
 from saga.store.values import Lane, Offer, Refused, Wish, entries_of
@@ -77,7 +75,7 @@ class Claimer:
                 return None
             if offer.attempt is None:
                 return self._settle(saga, saga_id, lane, offer, known)
-            back_off(tries)
+            self._engine.back_off(tries)
         if offer is not None:
             # Others of its saga keep coming first; another turn, or another worker, may be luckier.
             self._engine.publish([Dispatch(saga_id, lane, offer.queue, alone=True)])
@@ -100,7 +98,7 @@ class Claimer:
             runs, left, asked = runs + taken, left + others, missed
             if not asked:
                 break
-            back_off(tries)
+            self._engine.back_off(tries)
         return runs, left + asked
 
     def _claim_all(self, places: Sequence[Lane], sagas: Iterable[str]) -> tuple[list[Attempt], list[Lane], list[Lane]]:
@@ -176,7 +174,7 @@ class Claimer:
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
             )
         lease = Lease(self.attempts.worker(), wish.token, self._engine.catalog.queue(saga, started.step, started.undo))
-        run = Attempt(saga, wish.saga_id, state, started.ref, lease, state.at)
+        run = Attempt(saga, wish.saga_id, state, started.ref, lease, state.at, self._engine.clock)
         self.attempts.running[wish.token] = run
         return run
 
@@ -208,7 +206,7 @@ class Claimer:
             Instance.of(saga_id, saga), entries_of(saga_id, offer.entries), known, claim.worker
         )
         self.attempts.running[claim.token] = None
-        run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None)
+        run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None, self._engine.clock)
         waits: dict[int, float | None] = {}
 
         def settle(state: State, late: bool) -> Draft | None:
@@ -255,7 +253,7 @@ class Claimer:
         left = (due - state.at).total_seconds() if due and state.at else 0.0
         if left > self.attempts.inline_wait:
             return False
-        time.sleep(max(0.0, left))
+        self._engine.clock.sleep(max(0.0, left))
         return True
 
 

@@ -6,7 +6,6 @@ ended is judged, by the step's policy and by ``verdict``, and recorded. Then the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +53,7 @@ class Executor:
         self._recorder = claimer.attempts
         self._together = Together(self._recorder)
         self._engine = self._recorder.engine
+        self._clock = self._engine.clock
         self._settings = settings
         self._stopping = stopping
         self._lifetime = Lifetime() if lifetime is None else lifetime
@@ -78,11 +78,11 @@ class Executor:
         rest = Rest(lanes)
         with self._store.hold():
             self._run_quick(lanes, rest, carrier)
-            began = time.monotonic()
+            began = self._clock.monotonic()
             while not self._stopping() and (lane := rest.first()):
                 if attempt := self._claim(*lane):
-                    self._share_out(rest, attempt, self._lifetime.patience() - (time.monotonic() - began))
-                    self._run_batch(Batch([attempt], rest), carrier)
+                    self._share_out(rest, attempt, self._lifetime.patience() - (self._clock.monotonic() - began))
+                    self._run_batch(Batch([attempt], rest, self._clock), carrier)
 
     def _run_quick(self, lanes: Sequence[Lane], rest: Rest, carrier: Any) -> None:
         """Run those of the lanes that may share a batch."""
@@ -92,7 +92,7 @@ class Executor:
         attempts, left = self._claimer.claim_together([lane for lane in lanes if rest.remove(lane)], quick)
         rest.extend(left)
         if attempts:
-            self._run_batch(Batch(attempts, rest), carrier)
+            self._run_batch(Batch(attempts, rest, self._clock), carrier)
 
     # --- the stages ---------------------------------------------------------------------------------------------------
 
@@ -108,10 +108,10 @@ class Executor:
 
     def _run_batch(self, batch: Batch, carrier: Any) -> None:
         """Make the attempts of a batch, and those that follow on them, until this worker may go on no more."""
-        until = time.monotonic() + self._settings.inline_budget
+        until = self._clock.monotonic() + self._settings.inline_budget
 
         def may_continue() -> bool:
-            return time.monotonic() < until and not self._stopping()
+            return self._clock.monotonic() < until and not self._stopping()
 
         self._batches.add(batch)
         try:
@@ -133,7 +133,7 @@ class Executor:
         """Start an attempt for which the lane was held."""
         assert attempt.held is not None
         with self._let_go(attempt):
-            time.sleep(attempt.held)
+            self._clock.sleep(attempt.held)
             batch.follow(self._recorder.wake(attempt))
 
     def _perform(self, attempt: Attempt, batch: Batch, carrier: Any) -> None:
@@ -179,9 +179,9 @@ class Executor:
         if not ended:
             return
         hold = len(ended) == 1 and not batch.waits
-        began = time.monotonic()
+        began = self._clock.monotonic()
         batch.follow(*self._together.record_all(ended, may_continue, hold=hold))
-        self._pace.note_recording(time.monotonic() - began)
+        self._pace.note_recording(self._clock.monotonic() - began)
 
     @contextmanager
     def _let_go(self, attempt: Attempt) -> Iterator[None]:
@@ -195,13 +195,13 @@ class Executor:
     @contextmanager
     def _timed(self, attempt: Attempt) -> Iterator[None]:
         """Learn how long an attempt takes; from a task's first one in this process only where nothing is known: it is slow."""
-        began = time.monotonic()
+        began = self._clock.monotonic()
         try:
             yield
         finally:
             task, saga = attempt.job.task, attempt.saga.name
             if task in self._warm or self._pace.expected(saga) is None:
-                self._pace.note(saga, time.monotonic() - began)
+                self._pace.note(saga, self._clock.monotonic() - began)
             self._warm.add(task)
 
     # --- sharing ------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class Executor:
     def _share_out(self, rest: Rest, attempt: Attempt, patience: float) -> None:
         """Offer to other workers the lanes that would probably wait here for longer than so many seconds."""
         seconds = self._pace.expected(attempt.saga.name)
-        fit = 0 if seconds is None else max(0, int(patience / (seconds * len(attempt.saga.actions))) - 1)
+        fit = 0 if seconds is None else max(0, int(patience / max(1e-6, seconds * len(attempt.saga.actions))) - 1)
         self._offer(rest.take(keep=fit), alone=not fit)
 
     def _offer(self, lanes: Sequence[Lane], *, alone: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from saga.core.outcome import Failure, Outcome
 from saga.errors import Abort, ResultError, StepTimeout, WorkerLost, first_line
 from saga.language.retry import LONGEST
@@ -48,5 +46,5 @@ def _ask_policy(run: Attempt, error: BaseException) -> float | None:
 def _elapsed(run: Attempt) -> float:
     """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
     at, began = run.started_at or run.state.at, run.track.began
-    since = time.monotonic() - run.clock
+    since = run.clock.monotonic() - run.began
     return since + ((at - began).total_seconds() if at and began else 0.0)

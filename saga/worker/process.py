@@ -146,7 +146,7 @@ class Worker:
                 run is None
                 or run.over
                 or run.held is not None
-                or now < run.clock + run.job.timeout + self._settings.kill_grace
+                or now < run.began + run.job.timeout + self._settings.kill_grace
             ):
                 continue
             if self._kills_itself:

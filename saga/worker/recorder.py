@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -16,7 +15,7 @@ from saga.core.text import Unencodable, ascii_only
 from saga.core.verdict import answer, verdict
 from saga.crashpoints import reach
 from saga.engine.draft import Draft, Instance, Written
-from saga.engine.engine import Engine, back_off
+from saga.engine.engine import Engine
 from saga.errors import DatabaseNotReady, SagaNotFound, first_line
 from saga.store.port import Store
 from saga.store.values import Refused, ValueRefused
@@ -136,7 +135,8 @@ class Recorder:
             self.engine.follow_up(done.draft, done.written)
             run.state = done.state
             if isinstance(done.draft.events[0], AttemptStarted):
-                run.started_at, run.clock, run.held = done.written.at, time.monotonic(), None
+                run.held = None
+                run.begin(done.written.at)
                 return run
 
     def forget(self, run: Attempt) -> None:
@@ -205,13 +205,12 @@ class Recorder:
     def _read(self, instance: Instance, known: State) -> State:
         return self.engine.read(instance, known, self.worker())
 
-    @staticmethod
-    def _insist(ask: Callable[[], T]) -> T:
+    def _insist(self, ask: Callable[[], T]) -> T:
         for tries in range(_WITHOUT_END):
             try:
                 return ask()
             except DatabaseNotReady:
-                back_off(tries, longest=1.0)
+                self.engine.back_off(tries, longest=1.0)
         raise AssertionError("unreachable")
 
     def draft(
@@ -263,7 +262,7 @@ class Recorder:
     def _following(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
         event = draft.events[-1]
         if isinstance(event, AttemptStarted):
-            return Attempt(run.saga, run.saga_id, run.state, event.ref, run.claim, written.at)
+            return Attempt(run.saga, run.saga_id, run.state, event.ref, run.claim, written.at, run.clock)
         if isinstance(event, AttemptFailed) and event.held and run.track.held:
             return replace(run, ref=run.ref.next, started_at=None, held=event.wait, watch=None)
         return None

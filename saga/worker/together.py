@@ -7,7 +7,6 @@ from uuid import UUID
 
 from saga.crashpoints import reach
 from saga.engine.draft import Draft, Written
-from saga.engine.engine import back_off
 from saga.errors import DatabaseNotReady
 from saga.telemetry.facts.sagas import OutcomesUnknown
 from saga.telemetry.stream import emit
@@ -41,7 +40,7 @@ class Together:
                 if draft is not None and (done := written.get(draft.subject.id)) is not None:
                     following += self._go_on_together([run for run, _ in members], draft, done)
                 elif draft is not None and len(members) > 1 and tries < _TRIES:
-                    back_off(tries)
+                    self._recorder.engine.back_off(tries)
                     members[0][0].state = state = self._recorder.read_on(members[0][0])
                     may = _never if draft.is_too_late(state) else may
                     following += self.record_all(members, may, hold=hold, tries=tries + 1)

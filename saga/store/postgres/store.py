@@ -14,6 +14,8 @@ from saga.core.events import Entry, data_of
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
+from saga.store.clock import REAL
+from saga.store.port import Clock
 from saga.store.postgres import appends, caller, claims, due, fleet, log, search, work
 from saga.store.postgres.caller import CallerConnection
 from saga.store.postgres.chores import Chores
@@ -49,6 +51,7 @@ class PostgresStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.name = database.name
+        self.clock: Clock = REAL
         self.realm = database.realm
 
     def breaks(self) -> int:

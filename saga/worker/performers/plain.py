@@ -117,7 +117,7 @@ class Performer:
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
-        outcome = outcome_of(traced.info.state, raised, question, transactional=current.connection is not None)
+        outcome = outcome_of(traced.info.state, raised, question, transactional=attempt.job.transactional)
         attempt.watch.refused = isinstance(outcome, Failure) and is_refusal(outcome.error, question)
         return outcome
 
