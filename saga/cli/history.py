@@ -51,17 +51,17 @@ def replay_command(context: Context, id: str, until: int | None, as_json: bool) 
     orchestrator = context.orchestrator
     handle = find_saga(orchestrator, id)
     entries = [entry for entry in handle.log() if until is None or entry.seq <= until]
-    subject = orchestrator.engine.subject(handle.id)
+    instance = orchestrator.engine.instance(handle.id)
     if as_json:
-        print_json(state_json(handle.id, subject.replay(entries)))
+        print_json(state_json(handle.id, instance.replay(entries)))
         return
-    print_records(("seq", "at", "what", "step", "status", "changed"), list(_moments(subject, entries)))
+    print_records(("seq", "at", "what", "step", "status", "changed"), list(_moments(instance, entries)))
 
 
-def _moments(subject: Instance, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
-    before = subject.replay([])
+def _moments(instance: Instance, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+    before = instance.replay([])
     for entry in entries:
-        after = subject.replay([entry], before)
+        after = instance.replay([entry], before)
         changes = "; ".join(_changes(before, after, _concerned(entry, before, after)))
         yield entry.seq, moment(entry.at), entry.kind, entry.step, after.status, changes
         before = after

@@ -146,15 +146,15 @@ class Handle:
         """
         end = self._end(timeout, wants_log=True)
         status = Status(end.status)
-        subject = self._engine.subject(self.id, end.fingerprint)
-        state = subject.replay(entries_of(self.id, end.rows) or self._entries(None))
+        instance = self._engine.instance(self.id, end.fingerprint)
+        state = instance.replay(entries_of(self.id, end.rows) or self._entries(None))
         if status is Status.COMPENSATED:
             raise SagaCompensated(self.id, state.reason, state.cause)
         if status is Status.STUCK:
             raise SagaStuck(self.id, state.problem, state.cause)
         if status is Status.ABANDONED:
             raise SagaAbandoned(self.id, state.reason, state.cause, state.undos_owed)
-        return _typed(subject, state)
+        return _typed(instance, state)
 
     def _end(self, timeout: float | None, *, wants_log: bool) -> End:
         end = self._waiter.wait(self.id, timeout, wants_log=wants_log)
@@ -163,7 +163,7 @@ class Handle:
         return end
 
     def _subject(self) -> Instance:
-        return self._engine.subject(self.id)
+        return self._engine.instance(self.id)
 
     def _entries(self, until: int | None) -> list[Entry]:
         return self._engine.store.entries(self.id, until=until)
@@ -237,19 +237,19 @@ class Handle:
             NotAllowed: the step is not stuck, or has no undo that could be made later.
             InputError: the result does not fit the type that the action declares.
         """
-        subject = self._subject()
-        if step not in subject.outline.steps:
+        instance = self._subject()
+        if step not in instance.outline.steps:
             raise NotAllowed(
-                f"saga {subject} is {self.status} and has no step {step!r}; it has {', '.join(subject.outline.steps)}"
+                f"saga {instance} is {self.status} and has no step {step!r}; it has {', '.join(instance.outline.steps)}"
             )
         stuck_on = self.replay().stuck_on
         is_undo = (step, True) in stuck_on
         is_action = (step, False) in stuck_on  # of what is neither the request itself is refused, whatever its result
         limit = self._engine.max_payload
-        stored = _storable(subject, step, result, limit)
+        stored = _storable(instance, step, result, limit)
         if is_action:
-            _check_fit(subject, step, stored)
-        lane, undo_later = subject.outline.step(step).lane, undo and not is_undo
+            _check_fit(instance, step, stored)
+        lane, undo_later = instance.outline.step(step).lane, undo and not is_undo
         self._request(StepSkipped(by, reason, lane, step, is_undo, stored if is_action else None, undo_later))
 
     def abandon(self, reason: str | None = None, *, by: str | None = None) -> None:
@@ -269,47 +269,47 @@ def _words(text: object) -> str | None:
     return None if text is None else clean_text(text)
 
 
-def _typed(subject: Instance, state: State) -> dict[str, Any]:
+def _typed(instance: Instance, state: State) -> dict[str, Any]:
     results = state.results()
-    if subject.saga is None:
+    if instance.saga is None:
         return results
-    return {name: _read(subject, name, value) for name, value in results.items()}
+    return {name: _read(instance, name, value) for name, value in results.items()}
 
 
-def _read(subject: Instance, step: str, value: Any) -> Any:
-    returns = _returns(subject, step)
+def _read(instance: Instance, step: str, value: Any) -> Any:
+    returns = _returns(instance, step)
     try:
         return None if value is None else decode(value, returns)
     except ValidationError as error:
-        place = f"saga {subject}, step {step!r}: the stored result does not fit {_named(returns)}"
+        place = f"saga {instance}, step {step!r}: the stored result does not fit {_named(returns)}"
         raise BindingError(f"{place}: {problems_of(error)}") from None
 
 
-def _returns(subject: Instance, step: str) -> Any:
-    return subject.saga.job(step, undo=False).returns if subject.saga else Any
+def _returns(instance: Instance, step: str) -> Any:
+    return instance.saga.job(step, undo=False).returns if instance.saga else Any
 
 
 def _named(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _storable(subject: Instance, step: str, result: Any, limit: int) -> Any:
+def _storable(instance: Instance, step: str, result: Any, limit: int) -> Any:
     """The JSON form of a result that an operator gives."""
     try:
-        stored = encode(result, _returns(subject, step))
+        stored = encode(result, _returns(instance, step))
         dumps(stored, limit)
     except Unencodable as error:
-        raise _unfit(subject, step, str(error)) from None
+        raise _unfit(instance, step, str(error)) from None
     return stored
 
 
-def _check_fit(subject: Instance, step: str, stored: Any) -> None:
+def _check_fit(instance: Instance, step: str, stored: Any) -> None:
     try:
-        decode(stored, _returns(subject, step))
+        decode(stored, _returns(instance, step))
     except ValidationError as error:
-        raise _unfit(subject, step, problems_of(error)) from None
+        raise _unfit(instance, step, problems_of(error)) from None
 
 
-def _unfit(subject: Instance, step: str, problem: str) -> InputError:
-    returns = _named(_returns(subject, step))
-    return InputError(f"saga {subject}, step {step!r}: the result does not fit {returns}: {problem}")
+def _unfit(instance: Instance, step: str, problem: str) -> InputError:
+    returns = _named(_returns(instance, step))
+    return InputError(f"saga {instance}, step {step!r}: the result does not fit {returns}: {problem}")

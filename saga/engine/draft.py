@@ -79,7 +79,7 @@ class Draft:
         before: the saga's own deadline, if an action is started: after it, nothing of this is appended.
     """
 
-    subject: Instance
+    instance: Instance
     state: State
     after: State
     events: tuple[Event, ...]

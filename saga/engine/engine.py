@@ -96,7 +96,7 @@ class Engine:
             if (written := (write or self.write)(draft)) is not None:
                 return Advance(written.state, draft, written)
             self.back_off(tried)
-            state = (read or self.read)(draft.subject, state)
+            state = (read or self.read)(draft.instance, state)
             late = late or draft.is_too_late(state)
         return Advance(state, draft)
 
@@ -105,7 +105,7 @@ class Engine:
         self.clock.sleep(random.random() * min(longest, 0.0005 * 2 ** min(tries, 20)))
 
     def draft(
-        self, subject: Instance, state: State, event: Event, claim: Lease | None = None, *, keep: bool = False
+        self, instance: Instance, state: State, event: Event, claim: Lease | None = None, *, keep: bool = False
     ) -> Draft:
         """See what an event makes of a state.
 
@@ -113,11 +113,11 @@ class Engine:
             claim: the worker that writes it, if one does.
             keep: that worker may go on with what follows, if it is single and runs on the same queue.
         """
-        return self.draft_all(subject, state, (event,), claim, keep=keep)
+        return self.draft_all(instance, state, (event,), claim, keep=keep)
 
     def draft_all(
         self,
-        subject: Instance,
+        instance: Instance,
         state: State,
         events: tuple[Event, ...],
         claim: Lease | None = None,
@@ -131,17 +131,17 @@ class Engine:
         """
         worker = claim.worker if claim else None
         entries = [Entry(seq, event, None, worker) for seq, event in enumerate(events, state.seq + 1)]
-        after, before, commands = follow(subject.outline, state, entries)
+        after, before, commands = follow(instance.outline, state, entries)
         kept = next_inline(before, commands) if keep and not isinstance(events[0], AttemptStarted) else None
-        if kept and claim and self.catalog.queue(subject.saga, kept.ref.step, kept.ref.undo) != claim.queue:
+        if kept and claim and self.catalog.queue(instance.saga, kept.ref.step, kept.ref.undo) != claim.queue:
             kept = None
-        changes = plan(self.catalog, subject.outline.fingerprint, subject.saga, after, before, commands, kept,
+        changes = plan(self.catalog, instance.outline.fingerprint, instance.saga, after, before, commands, kept,
                        claim.token if claim else None)  # fmt: skip
         before_it = _deadline(state, events[0])
         if kept:
-            events = (*events, start_of(subject.saga, kept))
+            events = (*events, start_of(instance.saga, kept))
             before_it = before_it or _deadline(after, events[-1])
-        return Draft(subject, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
+        return Draft(instance, state, after, events, worker, changes, _status_change(state, after), kept, before_it)
 
     def write(self, draft: Draft, store: Store | None = None) -> Written | None:
         """Append a draft; ``None`` when another entry has come before it, or the saga's own deadline.
@@ -159,7 +159,7 @@ class Engine:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
         times = (store or self.store).append([_addition(draft) for draft in drafts], drafts[0].worker)
         return [
-            self._written(draft, times[draft.subject.id]) if draft.subject.id in times else None for draft in drafts
+            self._written(draft, times[draft.instance.id]) if draft.instance.id in times else None for draft in drafts
         ]
 
     def find(self, draft: Draft) -> Written | None:
@@ -168,7 +168,7 @@ class Engine:
         Raises:
             DatabaseNotReady: the store still cannot be asked.
         """
-        entries = self.store.entries(draft.subject.id, draft.state.seq, draft.state.seq + 1)
+        entries = self.store.entries(draft.instance.id, draft.state.seq, draft.state.seq + 1)
         if not entries or entries[0].worker != draft.worker or not _same(entries[0].event, draft.events[0]):
             return None
         assert entries[0].at is not None
@@ -180,19 +180,19 @@ class Engine:
             # The draft lacks only the time, which a success does not need.
             state = draft.after
             state.at = at
-            extend(draft.subject.outline, state, entries[-1:] if draft.kept else ())
+            extend(draft.instance.outline, state, entries[-1:] if draft.kept else ())
         else:
-            state = replay(draft.subject.outline, entries, draft.state)
-        return Written(state, at, draft.kept, dispatches(draft.subject.id, draft.changes) if draft.changes else [])
+            state = replay(draft.instance.outline, entries, draft.state)
+        return Written(state, at, draft.kept, dispatches(draft.instance.id, draft.changes) if draft.changes else [])
 
     def follow_up(self, draft: Draft, written: Written) -> None:
         """Tell the rest of the world what is committed now: send the messages that are owed, and what was appended."""
         if draft.worker is not None:
-            self.memory.note(draft.subject.id, _entries(draft, written.at))
+            self.memory.note(draft.instance.id, _entries(draft, written.at))
         self.publish(written.dispatches)
         emit(
             Appended(
-                draft.subject.outline.name, draft.subject.id, draft.events, draft.state, written.state, draft.worker
+                draft.instance.outline.name, draft.instance.id, draft.events, draft.state, written.state, draft.worker
             )
         )
 
@@ -205,18 +205,18 @@ class Engine:
             NotAllowed: the saga's status does not allow it.
             SagaNotFound: there is no such saga.
         """
-        subject = self.subject(saga_id)
-        if subject.foreign:
+        instance = self.instance(saga_id)
+        if instance.foreign:
             # Who does not know where steps run leaves each lane where it is, and the sending to the relay.
-            subject = replace(subject, saga=None)
+            instance = replace(instance, saga=None)
 
         def decide(state: State, _: bool) -> Draft:
-            check(str(subject), subject.outline, state, request)
-            return self.draft(subject, state, request)
+            check(str(instance), instance.outline, state, request)
+            return self.draft(instance, state, request)
 
-        advance = self.advance(self.read(subject), decide, write=self._write_request)
+        advance = self.advance(self.read(instance), decide, write=self._write_request)
         if advance.draft is None or advance.written is None:
-            raise DatabaseNotReady(f"saga {subject} is too busy for the request; try again")
+            raise DatabaseNotReady(f"saga {instance} is too busy for the request; try again")
         self.follow_up(advance.draft, advance.written)
         return advance.draft.state, advance.state
 
@@ -231,7 +231,7 @@ class Engine:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def subject(self, saga_id: UUID, fingerprint: str | None = None) -> Instance:
+    def instance(self, saga_id: UUID, fingerprint: str | None = None) -> Instance:
         """A saga with the definition to read its log with: the registered one, or else the stored outline.
 
         Args:
@@ -264,7 +264,7 @@ class Engine:
             raise CorruptLog(f"saga {header.id}: its definition {header.fingerprint} is not in the database")
         return outline
 
-    def read(self, subject: Instance, known: State | None = None, worker: int | None = None) -> State:
+    def read(self, instance: Instance, known: State | None = None, worker: int | None = None) -> State:
         """A saga's state now, read on from one that is known.
 
         Args:
@@ -273,18 +273,18 @@ class Engine:
         Raises:
             SagaNotFound: the database does not have the saga any more.
         """
-        known = known or self.memory.recall(subject.id)
+        known = known or self.memory.recall(instance.id)
         if known is None:
-            return subject.replay(self.store.entries(subject.id))
-        entries = self.store.entries_from(subject.id, known.seq, known.at)
+            return instance.replay(self.store.entries(instance.id))
+        entries = self.store.entries_from(instance.id, known.seq, known.at)
         if not entries:
-            raise SagaNotFound(self._gone(subject, known))
+            raise SagaNotFound(self._gone(instance, known))
         if (entries[0].seq, entries[0].at) == (known.seq, known.at):
-            return subject.replay(entries[1:], known)
-        return self.take_in(subject, entries, known, worker)
+            return instance.replay(entries[1:], known)
+        return self.take_in(instance, entries, known, worker)
 
     def take_in(
-        self, subject: Instance, entries: Sequence[Entry], known: State | None, worker: int | None = None
+        self, instance: Instance, entries: Sequence[Entry], known: State | None, worker: int | None = None
     ) -> State:
         """The state after entries: either those that come after what is known, or the whole log, if it has fewer than known.
 
@@ -292,17 +292,17 @@ class Engine:
         log as evidence.
         """
         if not entries or entries[0].seq != 1:
-            return subject.replay(entries, known)
+            return instance.replay(entries, known)
         known = known if known and known.seq else None
-        lost = self.memory.missing(subject.id, entries, certain=known is not None)
+        lost = self.memory.missing(instance.id, entries, certain=known is not None)
         if known is None and not lost:
-            return subject.replay(entries)
+            return instance.replay(entries)
         event = HistoryLost(max([known.seq if known else 0, *(entry["seq"] for entry in lost)]), lost)
-        emit(HistoryCut(subject.outline.name, subject.id, event.known, _in_words(lost)))
-        self.memory.forget(subject.id)
-        return self.keep_evidence(subject, subject.replay(entries), event, worker)
+        emit(HistoryCut(instance.outline.name, instance.id, event.known, _in_words(lost)))
+        self.memory.forget(instance.id)
+        return self.keep_evidence(instance, instance.replay(entries), event, worker)
 
-    def keep_evidence(self, subject: Instance, state: State, event: Event, worker: int | None) -> State:
+    def keep_evidence(self, instance: Instance, state: State, event: Event, worker: int | None) -> State:
         """Append an entry that nothing uses, if possible; returns the state after it.
 
         Raises:
@@ -310,22 +310,22 @@ class Engine:
         """
 
         def decide(state: State, _: bool) -> Draft:
-            return Draft(subject, state, state, (event,), worker)
+            return Draft(instance, state, state, (event,), worker)
 
-        def read(subject: Instance, state: State) -> State:
-            return self.read(subject, state, worker)
+        def read(instance: Instance, state: State) -> State:
+            return self.read(instance, state, worker)
 
         try:
             return self.advance(state, decide, read=read, tries=_EVIDENCE_TRIES).state
         except (DatabaseNotReady, SagaNotFound) as error:
-            emit(EvidenceNotKept(subject.outline.name, subject.id, error))
+            emit(EvidenceNotKept(instance.outline.name, instance.id, error))
             return state
 
-    def _gone(self, subject: Instance, known: State) -> str:
-        lost = _in_words(self.memory.missing(subject.id, (), certain=True))
-        self.memory.forget(subject.id)
+    def _gone(self, instance: Instance, known: State) -> str:
+        lost = _in_words(self.memory.missing(instance.id, (), certain=True))
+        self.memory.forget(instance.id)
         return (
-            f"there is no saga {subject} in {self.store.name} any more: it was purged, or the database has lost it, as"
+            f"there is no saga {instance} in {self.store.name} any more: it was purged, or the database has lost it, as"
             f" after a failover to a standby that lagged; entry {known.seq} was known here, with {lost}; what its steps did"
             " is not undone"
         )
@@ -353,7 +353,7 @@ def _deadline(state: State, event: Event) -> datetime | None:
 
 
 def _addition(draft: Draft) -> Addition:
-    return Addition(draft.subject.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
+    return Addition(draft.instance.id, draft.state.seq + 1, draft.events, draft.changes, draft.status,
                         before=draft.before, after=draft.state.at)  # fmt: skip
 
 

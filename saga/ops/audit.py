@@ -150,9 +150,9 @@ def _headers(engine: Engine, *, everything: bool) -> Iterator[Header]:
 
 def _check(engine: Engine, definitions: _Definitions, header: Header) -> Verdict:
     try:
-        subject, objection = definitions.of(header)
+        instance, objection = definitions.of(header)
         if objection is None:
-            subject.replay(_read(engine, header, 0))
+            instance.replay(_read(engine, header, 0))
         return Verdict(header, objection)
     except CorruptLog as error:
         return Verdict(header, _without_id(error, header))
@@ -160,20 +160,20 @@ def _check(engine: Engine, definitions: _Definitions, header: Header) -> Verdict
 
 def _rebuild(engine: Engine, definitions: _Definitions, header: Header) -> Verdict:
     try:
-        subject, _ = definitions.of(header)
-        state = subject.replay(_read(engine, header, 0))
+        instance, _ = definitions.of(header)
+        state = instance.replay(_read(engine, header, 0))
         if (header.status, header.reason) == (state.status, state.headline):
             return Verdict(header)
-        return Verdict(header, changed=_put_right(engine, subject, header, state))
+        return Verdict(header, changed=_put_right(engine, instance, header, state))
     except CorruptLog as error:
         return Verdict(header, _without_id(error, header))
 
 
-def _put_right(engine: Engine, subject: Instance, header: Header, state: State) -> bool:
+def _put_right(engine: Engine, instance: Instance, header: Header, state: State) -> bool:
     """Write what the log says. Do it again if an entry came in between, for this would have overwritten its status."""
     changed = _write(engine, header.id, state)
     while newer := _read(engine, header, state.seq):
-        state = subject.replay(newer, state)
+        state = instance.replay(newer, state)
         changed |= _write(engine, header.id, state)
     return changed
 

@@ -32,7 +32,7 @@ class Attempt:
     saga_id: UUID
     state: State
     ref: AttemptRef
-    claim: Lease
+    lease: Lease
     started_at: datetime | None
     clock: Clock
     held: float | None = None
@@ -48,7 +48,7 @@ class Attempt:
         self.started_at, self.began = at, self.clock.monotonic()
 
     @property
-    def subject(self) -> Instance:
+    def instance(self) -> Instance:
         """The saga it belongs to."""
         return Instance.of(self.saga_id, self.saga)
 
@@ -68,7 +68,7 @@ class Attempt:
         return self.ref.step
 
     @property
-    def attempt(self) -> int:
+    def number(self) -> int:
         """Its number, from 1."""
         return self.ref.attempt
 
@@ -102,9 +102,9 @@ class Attempt:
         """Whether the log still has this attempt open."""
         mine = self.track.worker in (
             None,
-            self.claim.worker,
+            self.lease.worker,
         )  # after entries were lost, another may have started the same
-        return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.attempt
+        return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.number
 
     def __str__(self) -> str:
         return str(self.name)

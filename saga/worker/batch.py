@@ -42,7 +42,7 @@ class Stall:
         lanes: not claimed yet.
     """
 
-    run: Attempt
+    attempt: Attempt
     seconds: float
     ended: list[Ended]
     lanes: list[Lane]
@@ -63,23 +63,23 @@ def _affords_a_loss(job: Job) -> bool:
 def by_saga(ended: Iterable[Ended]) -> list[list[Ended]]:
     """What ended, saga by saga."""
     sagas: dict[UUID, list[Ended]] = {}
-    for run, outcome in ended:
-        sagas.setdefault(run.saga_id, []).append((run, outcome))
+    for attempt, outcome in ended:
+        sagas.setdefault(attempt.saga_id, []).append((attempt, outcome))
     return list(sagas.values())
 
 
-def ends_lane(run: Attempt, outcome: Outcome) -> bool:
+def ends_lane(attempt: Attempt, outcome: Outcome) -> bool:
     """Whether nothing follows in the lane of an attempt that still stands, unless an operator asks for it."""
     if isinstance(outcome, Interruption):
         return True
     if isinstance(outcome, Failure):
         return False
-    if not run.undo and run.scope.backward:
+    if not attempt.undo and attempt.scope.backward:
         return True
-    items = run.saga.outline.lanes[run.lane].items
-    name = run.saga.outline.step(run.step).name
+    items = attempt.saga.outline.lanes[attempt.lane].items
+    name = attempt.saga.outline.step(attempt.step).name
     place = next(place for place, item in enumerate(items) if isinstance(item, StepOutline) and item.name == name)
-    if run.undo:
+    if attempt.undo:
         return not any(isinstance(item, Fork) or item.compensate for item in items[:place])
     return place == len(items) - 1
 
@@ -91,10 +91,10 @@ class Batch:
         rest: lanes that the thread is to claim after this batch.
     """
 
-    def __init__(self, runs: Iterable[Attempt], rest: Rest | None = None, clock: Clock = REAL) -> None:
+    def __init__(self, attempts: Iterable[Attempt], rest: Rest | None = None, clock: Clock = REAL) -> None:
         self._lock = threading.Lock()
         self._clock = clock
-        self._waiting = deque(runs)
+        self._waiting = deque(attempts)
         self._ended: list[Ended] = []
         self._first_ended = 0.0
         self._under_way: Attempt | None = None
@@ -114,19 +114,19 @@ class Batch:
             self._under_way, self._began = self._waiting.popleft(), self._clock.monotonic()
             return self._under_way
 
-    def end(self, run: Attempt, outcome: Outcome) -> None:
+    def end(self, attempt: Attempt, outcome: Outcome) -> None:
         """Keep how the run under way ended, to be appended."""
         with self._lock:
             self._under_way = None
             if not self._ended:
                 self._first_ended = self._clock.monotonic()
-            self._ended.append((run, outcome))
+            self._ended.append((attempt, outcome))
 
-    def follow(self, *runs: Attempt | None) -> None:
+    def follow(self, *attempts: Attempt | None) -> None:
         """Let the runs that follow, if any do, wait for their turn; none is under way."""
         with self._lock:
             self._under_way = None
-            self._waiting.extend(run for run in runs if run is not None)
+            self._waiting.extend(attempt for attempt in attempts if attempt is not None)
 
     def take_due(self) -> list[Ended]:
         """What is to be appended now: everything, if no attempt waits for its turn, or if the first end has waited long enough."""
@@ -139,14 +139,14 @@ class Batch:
     def take_all(self, reason: str) -> list[Ended]:
         """What has ended, and what waits, as interrupted."""
         with self._lock:
-            taken = [*self._ended, *((run, Interruption(reason)) for run in self._waiting)]
+            taken = [*self._ended, *((attempt, Interruption(reason)) for attempt in self._waiting)]
             self._ended, self._waiting = [], deque()
             return taken
 
     def stall(self) -> Stall | None:
         """What an attempt keeps waiting, taken out; ``None`` as long as it has not taken long."""
         with self._lock:
-            run, seconds = self._under_way, self._clock.monotonic() - self._began
-        if run is None or seconds < _STALL:
+            attempt, seconds = self._under_way, self._clock.monotonic() - self._began
+        if attempt is None or seconds < _STALL:
             return None
-        return Stall(run, seconds, self.take_all("a step of another saga holds up the worker"), self._rest.take())
+        return Stall(attempt, seconds, self.take_all("a step of another saga holds up the worker"), self._rest.take())

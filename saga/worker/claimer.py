@@ -42,12 +42,12 @@ class Claimer:
     """The lanes that one worker process takes.
 
     Args:
-        attempts: of the same process; what is started here goes there.
+        recorder: of the same process; what is started here goes there.
     """
 
-    def __init__(self, attempts: Recorder) -> None:
-        self.attempts = attempts
-        self._engine = attempts.engine
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._engine = recorder.engine
 
     def claim(self, saga_id: UUID, lane: str) -> Attempt | None:
         """Take a lane that is free and due; ``None`` when there is nothing to do there for this process."""
@@ -57,16 +57,16 @@ class Claimer:
             problem = str(error)
         except Refused as error:
             problem = f"saga {saga_id}: its log takes no entry: {first_line(error)}"
-        self.attempts.park_damaged(saga_id, lane, problem)
+        self.recorder.park_damaged(saga_id, lane, problem)
         return None
 
     def _claim(self, saga_id: UUID, lane: str) -> Attempt | None:
         offer = None
         for tries in range(_CLAIM_TRIES):
             known = self._engine.memory.recall(saga_id)
-            offer, run = self._claim_once(saga_id, lane, known)
-            if run is not None:
-                return run
+            offer, attempt = self._claim_once(saga_id, lane, known)
+            if attempt is not None:
+                return attempt
             if offer is None or not offer.open:
                 return None
             saga = self._engine.catalog.by_fingerprint(offer.fingerprint)
@@ -90,22 +90,22 @@ class Claimer:
         Returns:
             the attempts that are started, and the lanes that are to be claimed one by one.
         """
-        runs: list[Attempt] = []
+        attempts: list[Attempt] = []
         left: list[Lane] = []
         asked = list(dict.fromkeys(places))
         for tries in range(_CLAIM_TRIES):
             taken, missed, others = self._claim_all(asked, sagas)
-            runs, left, asked = runs + taken, left + others, missed
+            attempts, left, asked = attempts + taken, left + others, missed
             if not asked:
                 break
             self._engine.back_off(tries)
-        return runs, left + asked
+        return attempts, left + asked
 
     def _claim_all(self, places: Sequence[Lane], sagas: Iterable[str]) -> tuple[list[Attempt], list[Lane], list[Lane]]:
         """One try: the attempts that are started, the lanes that another entry kept from it, and those for one by one."""
         known = {saga_id: self._engine.memory.recall(saga_id) for saga_id, _ in places}
         wishes = [_wish(saga_id, lane, known[saga_id]) for saga_id, lane in places]
-        runs: dict[Lane, Attempt] = {}
+        attempts: dict[Lane, Attempt] = {}
         damaged: dict[Lane, str] = {}
         try:
             with self._in_use(wishes):
@@ -115,19 +115,19 @@ class Claimer:
                     place = wish.saga_id, wish.lane
                     if place in offers and offers[place].won:
                         try:
-                            runs[place] = self._claimed(wish, known[wish.saga_id], offers[place], news)
+                            attempts[place] = self._claimed(wish, known[wish.saga_id], offers[place], news)
                         except CorruptLog as error:
                             damaged[place] = str(error)
         except (CorruptLog, Refused) as error:
             emit(LanesNotClaimed(len(wishes), error))
             # What could not be read may have been claimed all the same.
-            self._engine.store.give_back(self.attempts.worker(), [wish.token for wish in wishes])
+            self._engine.store.give_back(self.recorder.worker(), [wish.token for wish in wishes])
             return [], [], list(places)
         for place, problem in damaged.items():
-            self.attempts.park_damaged(*place, problem)
+            self.recorder.park_damaged(*place, problem)
         left = [place for place in places if place in offers and _is_left(offers[place])]
         missed = [place for place in left if self._may_be_won(offers[place])]
-        return list(runs.values()), missed, [place for place in left if place not in missed]
+        return list(attempts.values()), missed, [place for place in left if place not in missed]
 
     def _may_be_won(self, offer: Offer) -> bool:
         """Whether a lane was not taken only because another entry of its saga came first."""
@@ -142,7 +142,7 @@ class Claimer:
     @contextmanager
     def _in_use(self, wishes: Sequence[Wish]) -> Iterator[None]:
         """Keep the upkeep from giving back what is being claimed. What has no attempt in the end may be given back."""
-        running = self.attempts.running
+        running = self.recorder.running
         running.update(dict.fromkeys(wish.token for wish in wishes))
         try:
             yield
@@ -153,7 +153,7 @@ class Claimer:
 
     def _ask(self, wishes: Sequence[Wish], sagas: Iterable[str] | None = None) -> dict[Lane, Offer]:
         limits = self._engine.catalog.limits((wish.lane for wish in wishes), sagas)
-        offers = self._engine.store.claim(wishes, self.attempts.worker(), limits)
+        offers = self._engine.store.claim(wishes, self.recorder.worker(), limits)
         if any(offer.won for offer in offers.values()):
             reach("claim.after")
         return offers
@@ -173,20 +173,20 @@ class Claimer:
             raise CorruptLog(
                 f"saga {wish.saga_id}, entry {state.seq}: it starts an attempt that its log leaves no room for"
             )
-        lease = Lease(self.attempts.worker(), wish.token, self._engine.catalog.queue(saga, started.step, started.undo))
-        run = Attempt(saga, wish.saga_id, state, started.ref, lease, state.at, self._engine.clock)
-        self.attempts.running[wish.token] = run
-        return run
+        lease = Lease(self.recorder.worker(), wish.token, self._engine.catalog.queue(saga, started.step, started.undo))
+        attempt = Attempt(saga, wish.saga_id, state, started.ref, lease, state.at, self._engine.clock)
+        self.recorder.running[wish.token] = attempt
+        return attempt
 
     def _read(self, instance: Instance, known: State | None, offer: Offer) -> _News:
         entries = entries_of(instance.id, offer.entries)
         latest = {entry.lane: entry for entry in entries}
-        return _News(self._engine.take_in(instance, entries, known, self.attempts.worker()), latest)
+        return _News(self._engine.take_in(instance, entries, known, self.recorder.worker()), latest)
 
     def _park(self, saga_id: UUID, lane: str, fingerprint: str) -> None:
         """Leave a lane to a worker that has its definition, now or later."""
         store = self._engine.store
-        handed_on = store.hand_on(saga_id, lane, self.attempts.worker())
+        handed_on = store.hand_on(saga_id, lane, self.recorder.worker())
         if not handed_on:
             store.park(saga_id, lane, self._why_parked(store.definition(fingerprint)), unknown=True)
         self._engine.publish(handed_on)
@@ -201,57 +201,61 @@ class Claimer:
 
     def _settle(self, saga: Saga, saga_id: UUID, lane: str, offer: Offer, known: State | None) -> Attempt | None:
         """Decide about a lane that a timeout, a lost worker or the saga's deadline left undecided, and take it."""
-        claim = Lease(self.attempts.worker(), uuid4(), offer.queue)
+        lease = Lease(self.recorder.worker(), uuid4(), offer.queue)
         state = self._engine.take_in(
-            Instance.of(saga_id, saga), entries_of(saga_id, offer.entries), known, claim.worker
+            Instance.of(saga_id, saga), entries_of(saga_id, offer.entries), known, lease.worker
         )
-        self.attempts.running[claim.token] = None
-        run = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), claim, None, self._engine.clock)
+        self.recorder.running[lease.token] = None
+        attempt = Attempt(saga, saga_id, state, AttemptRef(lane, "", 0), lease, None, self._engine.clock)
         waits: dict[int, float | None] = {}
 
         def settle(state: State, late: bool) -> Draft | None:
-            run.state = state
-            event = self._settling_event(run, waits, late=late)
+            attempt.state = state
+            event = self._settling_event(attempt, waits, late=late)
             if event is None:
                 return None
             reach("settle.before_append")
             keep = not isinstance(event, DeadlinePassed)
-            return self._engine.draft(run.subject, state, event, claim, keep=keep)
+            return self._engine.draft(attempt.instance, state, event, lease, keep=keep)
 
         def read(instance: Instance, known: State) -> State:
-            return self._engine.read(instance, known, claim.worker)
+            return self._engine.read(instance, known, lease.worker)
 
         try:
             while True:
-                done = self._engine.advance(run.state, settle, read=read)
+                done = self._engine.advance(attempt.state, settle, read=read)
                 if done.draft is None or done.written is None:
                     return None
                 reach("settle.after_append")
                 if lane == DEADLINE or done.draft.events != (DeadlinePassed(),):
-                    return self.attempts.go_on(run, done.draft, done.written)
+                    return self.recorder.go_on(attempt, done.draft, done.written)
                 self._engine.follow_up(done.draft, done.written)
-                run.state = done.state
+                attempt.state = done.state
         finally:
-            if self.attempts.running.get(claim.token) is None:
-                self.attempts.running.pop(claim.token, None)
+            if self.recorder.running.get(lease.token) is None:
+                self.recorder.running.pop(lease.token, None)
 
-    def _settling_event(self, run: Attempt, waits: dict[int, float | None], *, late: bool) -> Event | None:
-        command = next((command for command in decide(run.saga, run.state) if command.lane == run.lane), None)
+    def _settling_event(self, attempt: Attempt, waits: dict[int, float | None], *, late: bool) -> Event | None:
+        command = next(
+            (command for command in decide(attempt.saga, attempt.state) if command.lane == attempt.lane), None
+        )
         if isinstance(command, AttemptCommand):
-            run.ref = command.ref
-        if isinstance(command, AskPolicy) and run.attempt not in waits:
-            waits[run.attempt] = wait_of_undecided(run)
-        timeout = run.job.timeout if run.step else 0.0
-        event = answer(run.saga.outline, run.state, command, waits.get(run.attempt), timeout=timeout, late=late)
+            attempt.ref = command.ref
+        if isinstance(command, AskPolicy) and attempt.number not in waits:
+            waits[attempt.number] = wait_of_undecided(attempt)
+        timeout = attempt.job.timeout if attempt.step else 0.0
+        event = answer(
+            attempt.saga.outline, attempt.state, command, waits.get(attempt.number), timeout=timeout, late=late
+        )
         if isinstance(command, RunStep) and isinstance(event, AttemptStarted):
-            return event if self._waited_out(run.state, command) else None
+            return event if self._waited_out(attempt.state, command) else None
         return event
 
     def _waited_out(self, state: State, command: RunStep) -> bool:
         """Sleep through what is left of the short wait for which a lost worker had held the lane; not through a long one."""
         due = moment_of(command.due)
         left = (due - state.at).total_seconds() if due and state.at else 0.0
-        if left > self.attempts.inline_wait:
+        if left > self.recorder.inline_wait:
             return False
         self._engine.clock.sleep(max(0.0, left))
         return True

@@ -50,7 +50,7 @@ class Executor:
         lifetime: Lifetime | None = None,
     ) -> None:
         self._claimer = claimer
-        self._recorder = claimer.attempts
+        self._recorder = claimer.recorder
         self._together = Together(self._recorder)
         self._engine = self._recorder.engine
         self._clock = self._engine.clock
@@ -234,7 +234,7 @@ class Executor:
         """Let no other attempt wait for a long one: what has ended in its batch is recorded, the rest is offered to others."""
         for batch in list(self._batches):
             if stall := batch.stall():
-                self._pace.note(stall.run.saga.name, stall.seconds)
+                self._pace.note(stall.attempt.saga.name, stall.seconds)
                 self._offer(stall.lanes, alone=True)
                 self._together.record_all(stall.ended, _never)
 

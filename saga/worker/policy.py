@@ -15,36 +15,36 @@ def not_stored(error: BaseException) -> Failure:
     return Failure(ResultError(f"the result cannot be stored: {first_line(error)}"), final=True)
 
 
-def wait_after(run: Attempt, outcome: Outcome) -> float | None:
+def wait_after(attempt: Attempt, outcome: Outcome) -> float | None:
     """Seconds between the end of an attempt and the next one; ``None`` when there is none."""
     if not isinstance(outcome, Failure) or outcome.final or isinstance(outcome.error, Abort):
         return None
-    wait = _ask_policy(run, outcome.error)
+    wait = _ask_policy(attempt, outcome.error)
     return None if wait is None else max(wait, min(outcome.min_wait, LONGEST.total_seconds()))
 
 
-def wait_of_undecided(run: Attempt) -> float | None:
+def wait_of_undecided(attempt: Attempt) -> float | None:
     """The same for an attempt that did not say how it ended: by a timeout, with its worker, or at its shutdown."""
-    track = run.track
+    track = attempt.track
     if track.ended == "interrupted":
         return 0.0
-    return _ask_policy(run, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
+    return _ask_policy(attempt, WorkerLost(track.error) if track.ended == "lost" else StepTimeout(track.error))
 
 
-def _ask_policy(run: Attempt, error: BaseException) -> float | None:
-    track = run.track
-    attempt = max(1, run.attempt - track.uncounted)
+def _ask_policy(attempt: Attempt, error: BaseException) -> float | None:
+    track = attempt.track
+    number = max(1, attempt.number - track.uncounted)
     try:
-        wait = run.job.retry.next_wait(error, attempt, _elapsed(run))
+        wait = attempt.job.retry.next_wait(error, number, _elapsed(attempt))
     except Exception as failed:
-        emit(RetryPolicyFailed(run.name, failed))
+        emit(RetryPolicyFailed(attempt.name, failed))
         return None
     first_loss = isinstance(error, WorkerLost) and track.losses <= 1
     return 0.0 if wait is not None and first_loss else wait
 
 
-def _elapsed(run: Attempt) -> float:
+def _elapsed(attempt: Attempt) -> float:
     """Seconds since the first attempt of the budget started: the database's clock, plus this process's since then."""
-    at, began = run.started_at or run.state.at, run.track.began
-    since = run.clock.monotonic() - run.began
+    at, began = attempt.started_at or attempt.state.at, attempt.track.began
+    since = attempt.clock.monotonic() - attempt.began
     return since + ((at - began).total_seconds() if at and began else 0.0)

@@ -75,8 +75,8 @@ class Worker:
         self._kills_itself = kills_itself
         self._publish = publish
         self._liveness = Liveness(database, settings)
-        self.attempts = Recorder(engine, self._liveness.worker, settings.inline_wait, settings.redact)
-        self.executor = Executor(app, Claimer(self.attempts), settings, shutdown, averages, lifetime)
+        self.recorder = Recorder(engine, self._liveness.worker, settings.inline_wait, settings.redact)
+        self.executor = Executor(app, Claimer(self.recorder), settings, shutdown, averages, lifetime)
         self._membership = Membership(
             app, database, engine.catalog, self._liveness, publish, relays=settings.relay, node=node
         )
@@ -115,7 +115,7 @@ class Worker:
 
     def _take_part(self) -> None:
         """Let the other workers know of this one."""
-        self._membership.look(idle=not self.attempts.running)
+        self._membership.look(idle=not self.recorder.running)
 
     def _relieve(self) -> None:
         # Apart from the upkeep, which has to see overdue steps also while the database is away.
@@ -131,7 +131,7 @@ class Worker:
         if worker is None:
             return
         store = self._engine.store
-        unrun = {token for token in store.owned(worker) if token not in self.attempts.running}
+        unrun = {token for token in store.owned(worker) if token not in self.recorder.running}
         again = unrun & self._unrun
         self._unrun = unrun - again
         if again:
@@ -141,17 +141,17 @@ class Worker:
     def _end_overdue(self) -> None:
         """A timeout ends the attempt in the log, but only the end of the process frees its slot."""
         now = time.monotonic()
-        for token, run in list(self.attempts.running.items()):
+        for token, attempt in list(self.recorder.running.items()):
             if (
-                run is None
-                or run.over
-                or run.held is not None
-                or now < run.began + run.job.timeout + self._settings.kill_grace
+                attempt is None
+                or attempt.over
+                or attempt.held is not None
+                or now < attempt.began + attempt.job.timeout + self._settings.kill_grace
             ):
                 continue
             if self._kills_itself:
-                emit(ProcessOverdue(run.name, self._settings.kill_grace))
+                emit(ProcessOverdue(attempt.name, self._settings.kill_grace))
                 os.kill(os.getpid(), signal.SIGKILL)
             elif token not in self._reported:
                 self._reported.add(token)
-                emit(ThreadOverdue(run.name))
+                emit(ThreadOverdue(attempt.name))

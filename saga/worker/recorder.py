@@ -60,7 +60,7 @@ class Recorder:
         self._redact = redact
 
     def record(
-        self, run: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True
+        self, attempt: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool = True
     ) -> Attempt | None:
         """Append how an attempt ended, and go on with what follows if this worker may.
 
@@ -73,89 +73,93 @@ class Recorder:
         Returns:
             the next attempt, started, or held and to be woken; ``None`` when the lane is given back or over.
         """
-        ending = _Ending(self, run, outcome, may_continue, hold=hold)
-        done = self.engine.advance(run.state, ending.draft, write=ending.write, read=ending.read, tries=_WITHOUT_END)
+        ending = _Ending(self, attempt, outcome, may_continue, hold=hold)
+        done = self.engine.advance(
+            attempt.state, ending.draft, write=ending.write, read=ending.read, tries=_WITHOUT_END
+        )
         following = None
         if done.draft is not None and done.written is not None:
-            following = self.go_on(run, done.draft, done.written)
+            following = self.go_on(attempt, done.draft, done.written)
         elif ending.refusal is not None:
-            self._give_up(run, ending.refusal)
+            self._give_up(attempt, ending.refusal)
         else:
-            self._keep_evidence(run, ending.outcome)
-            self.forget(run)
+            self._keep_evidence(attempt, ending.outcome)
+            self.forget(attempt)
         self.raise_once(ending.interrupt, [following] if following is not None else [])
         return following
 
     def raise_once(self, interrupt: BaseException | None, following: Sequence[Attempt]) -> None:
         """Raise what came from outside meanwhile, if anything did; what follows is not begun then."""
         if interrupt is not None:
-            for run in following:
-                self.forget(run)
+            for attempt in following:
+                self.forget(attempt)
             raise interrupt
 
     def record_within(
-        self, run: Attempt, outcome: Outcome, store: Store, *, keep: bool
+        self, attempt: Attempt, outcome: Outcome, store: Store, *, keep: bool
     ) -> tuple[Draft, Written] | None:
         """Append how a transactional attempt ended inside its own transaction; ``None`` when it had been declared over.
 
         Nothing is published: the caller commits, then calls ``go_on``.
         """
-        wait = wait_after(run, outcome)
+        wait = wait_after(attempt, outcome)
 
         def decide(state: State, late: bool) -> Draft | None:
-            run.state = state
-            return self.draft(run, outcome, wait, keep=keep and not late, hold=False) if run.stands else None
+            attempt.state = state
+            return self.draft(attempt, outcome, wait, keep=keep and not late, hold=False) if attempt.stands else None
 
         done = self.engine.advance(
-            run.state, decide, write=lambda draft: self.engine.write(draft, store), read=self._read
+            attempt.state, decide, write=lambda draft: self.engine.write(draft, store), read=self._read
         )
         return (done.draft, done.written) if done.draft is not None and done.written is not None else None
 
-    def wake(self, run: Attempt) -> Attempt | None:
+    def wake(self, attempt: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` if the lane is not held any more."""
 
         def decide(state: State, late: bool) -> Draft | None:
-            run.state = state
-            if not run.track.held or run.track.attempts != run.attempt - 1:
+            attempt.state = state
+            if not attempt.track.held or attempt.track.attempts != attempt.number - 1:
                 return None
             reach("hold.before_wake")
-            event = answer(run.saga.outline, state, RunStep(run.ref), None, timeout=run.job.timeout, late=late)
+            event = answer(
+                attempt.saga.outline, state, RunStep(attempt.ref), None, timeout=attempt.job.timeout, late=late
+            )
             assert event is not None
-            return self.engine.draft(run.subject, state, event, run.claim)
+            return self.engine.draft(attempt.instance, state, event, attempt.lease)
 
         def read(_: Instance, known: State) -> State:
-            return self.read_on(run, known)
+            return self.read_on(attempt, known)
 
         while True:
-            done = self.engine.advance(run.state, decide, write=self._write_or_lose, read=read)
+            done = self.engine.advance(attempt.state, decide, write=self._write_or_lose, read=read)
             if done.draft is None or done.written is None:
-                self.forget(run)
+                self.forget(attempt)
                 return None
             reach("hold.after_wake")
             self.engine.follow_up(done.draft, done.written)
-            run.state = done.state
+            attempt.state = done.state
             if isinstance(done.draft.events[0], AttemptStarted):
-                run.held = None
-                run.begin(done.written.at)
-                return run
+                attempt.held = None
+                attempt.begin(done.written.at)
+                return attempt
 
-    def forget(self, run: Attempt) -> None:
+    def forget(self, attempt: Attempt) -> None:
         """Let go of an attempt: nothing in this process runs it any more."""
-        self.running.pop(run.claim.token, None)
-        self.engine.memory.remember(run.saga_id, run.state)
+        self.running.pop(attempt.lease.token, None)
+        self.engine.memory.remember(attempt.saga_id, attempt.state)
 
-    def abandon(self, run: Attempt) -> None:
+    def abandon(self, attempt: Attempt) -> None:
         """Let go of an attempt whose end could not be recorded; if the lane is still owned, the upkeep gives it back."""
-        self.running.pop(run.claim.token, None)
+        self.running.pop(attempt.lease.token, None)
 
-    def _give_up(self, run: Attempt, error: BaseException) -> None:
+    def _give_up(self, attempt: Attempt, error: BaseException) -> None:
         """Let go of an attempt whose end the log does not take in any form."""
-        self.abandon(run)
-        problem = f"saga {run.saga_id}: its log takes no entry: {first_line(error)}"
+        self.abandon(attempt)
+        problem = f"saga {attempt.saga_id}: its log takes no entry: {first_line(error)}"
         try:
-            self.park_damaged(run.saga_id, run.lane, problem)
+            self.park_damaged(attempt.saga_id, attempt.lane, problem)
         except DatabaseNotReady as further:
-            emit(LaneNotGivenBack(run.name, further))
+            emit(LaneNotGivenBack(attempt.name, further))
 
     def park_damaged(self, saga_id: UUID, lane: str, problem: str) -> None:
         """Park a lane whose log cannot be read or written, freeing it first if its claim was committed."""
@@ -173,7 +177,7 @@ class Recorder:
         except REFUSED:
             raise
         except DatabaseNotReady as error:
-            emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
+            emit(OutcomeUnknown(draft.instance.outline.name, draft.instance.id, error))
             return self.find(draft)
 
     def _write_or_lose(self, draft: Draft) -> Written | None:
@@ -183,7 +187,7 @@ class Recorder:
             try:
                 return self.engine.write(draft)
             except DatabaseNotReady as error:
-                emit(OutcomeUnknown(draft.subject.outline.name, draft.subject.id, error))
+                emit(OutcomeUnknown(draft.instance.outline.name, draft.instance.id, error))
                 if (found := self.find(draft)) is None:
                     raise
                 return found
@@ -194,13 +198,13 @@ class Recorder:
         """Whether a draft was committed after all, if its write gave no answer. This asks until it has an answer."""
         return self._insist(lambda: self.engine.find(draft))
 
-    def read_on(self, run: Attempt, known: State | None = None) -> State:
+    def read_on(self, attempt: Attempt, known: State | None = None) -> State:
         """What has come before. If the saga is gone, nothing: no attempt can go on from that."""
         try:
-            return self._insist(lambda: self._read(run.subject, known or run.state))
+            return self._insist(lambda: self._read(attempt.instance, known or attempt.state))
         except SagaNotFound as error:
-            emit(LogFoundGone(run.name, error))
-            return run.subject.replay(())
+            emit(LogFoundGone(attempt.name, error))
+            return attempt.instance.replay(())
 
     def _read(self, instance: Instance, known: State) -> State:
         return self.engine.read(instance, known, self.worker())
@@ -214,57 +218,61 @@ class Recorder:
         raise AssertionError("unreachable")
 
     def draft(
-        self, run: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
+        self, attempt: Attempt, outcome: Outcome, wait: float | None, *, keep: bool, hold: bool, plain: bool = False
     ) -> Draft:
         keep = keep and not isinstance(outcome, Interruption)
         longest = self.inline_wait if hold and keep else 0.0
-        event = redacted(verdict(run.saga.outline, run.state, run.ref, told(outcome), wait, hold=longest), self._redact)
+        event = redacted(
+            verdict(attempt.saga.outline, attempt.state, attempt.ref, told(outcome), wait, hold=longest), self._redact
+        )
         if plain:
             event = in_ascii(event)
-        return self.engine.draft(run.subject, run.state, event, run.claim, keep=keep)
+        return self.engine.draft(attempt.instance, attempt.state, event, attempt.lease, keep=keep)
 
     def draft_all(self, ended: Sequence[Ended], *, keep: bool) -> Draft:
         """What records the ends of attempts of one saga; the first of them goes on."""
-        run, outcome = ended[0]
+        attempt, outcome = ended[0]
         keep = keep and not isinstance(outcome, Interruption)
         events = (
             verdict(each.saga.outline, each.state, each.ref, told(how), wait_after(each, how)) for each, how in ended
         )
         clean = tuple(redacted(event, self._redact) for event in events)
-        return self.engine.draft_all(run.subject, run.state, clean, run.claim, keep=keep)
+        return self.engine.draft_all(attempt.instance, attempt.state, clean, attempt.lease, keep=keep)
 
-    def _keep_evidence(self, run: Attempt, outcome: Outcome) -> None:
+    def _keep_evidence(self, attempt: Attempt, outcome: Outcome) -> None:
         """What a late attempt brings goes to the log, where nothing uses it."""
         word = type(outcome).__name__.lower()
         said = report(outcome.error) if isinstance(outcome, Failure) else Report(None)
         result = outcome.result if isinstance(outcome, Success) else None
-        late = LateResult(*run.ref, word, said.error, result, *said[1:])
+        late = LateResult(*attempt.ref, word, said.error, result, *said[1:])
         event = redacted(late, self._redact)
-        emit(AttemptCameLate(run.name, word))
-        tell_end(run.name, event, run.watch)
+        emit(AttemptCameLate(attempt.name, word))
+        tell_end(attempt.name, event, attempt.watch)
         try:
-            run.state = self.engine.keep_evidence(run.subject, run.state, event, self.worker())
+            attempt.state = self.engine.keep_evidence(attempt.instance, attempt.state, event, self.worker())
         except _VALUE_REFUSED:
-            run.state = self.engine.keep_evidence(run.subject, run.state, in_ascii(event), self.worker())
+            attempt.state = self.engine.keep_evidence(attempt.instance, attempt.state, in_ascii(event), self.worker())
 
-    def go_on(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
+    def go_on(self, attempt: Attempt, draft: Draft, written: Written) -> Attempt | None:
         """Turn an attempt whose end is committed into the one that follows."""
-        run.state = written.state
+        attempt.state = written.state
         self.engine.follow_up(draft, written)
-        tell(run, draft)
-        following = self._following(run, draft, written)
+        tell(attempt, draft)
+        following = self._following(attempt, draft, written)
         if following is None:
-            self.forget(run)
+            self.forget(attempt)
         else:
-            self.running[run.claim.token] = following
+            self.running[attempt.lease.token] = following
         return following
 
-    def _following(self, run: Attempt, draft: Draft, written: Written) -> Attempt | None:
+    def _following(self, attempt: Attempt, draft: Draft, written: Written) -> Attempt | None:
         event = draft.events[-1]
         if isinstance(event, AttemptStarted):
-            return Attempt(run.saga, run.saga_id, run.state, event.ref, run.claim, written.at, run.clock)
-        if isinstance(event, AttemptFailed) and event.held and run.track.held:
-            return replace(run, ref=run.ref.next, started_at=None, held=event.wait, watch=None)
+            return Attempt(
+                attempt.saga, attempt.saga_id, attempt.state, event.ref, attempt.lease, written.at, attempt.clock
+            )
+        if isinstance(event, AttemptFailed) and event.held and attempt.track.held:
+            return replace(attempt, ref=attempt.ref.next, started_at=None, held=event.wait, watch=None)
         return None
 
 
@@ -277,12 +285,12 @@ class _Ending:
     """
 
     def __init__(
-        self, recorder: Recorder, run: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool
+        self, recorder: Recorder, attempt: Attempt, outcome: Outcome, may_continue: Callable[[], bool], *, hold: bool
     ) -> None:
         self._recorder = recorder
-        self._run = run
+        self._run = attempt
         self.outcome = outcome
-        self._wait = wait_after(run, outcome)
+        self._wait = wait_after(attempt, outcome)
         self._may_continue = may_continue
         self._hold = hold
         self._refusals = 0
@@ -325,8 +333,8 @@ class _Ending:
         return known if self.refusal is not None else self._recorder.read_on(self._run, known)
 
 
-def tell(run: Attempt, draft: Draft) -> None:
+def tell(attempt: Attempt, draft: Draft) -> None:
     """Tell how an attempt ended, as the log has it."""
     for event in draft.events:
-        if isinstance(event, AttemptEvent) and not isinstance(event, AttemptStarted) and event.ref == run.ref:
-            tell_end(run.name, event, run.watch)
+        if isinstance(event, AttemptEvent) and not isinstance(event, AttemptStarted) and event.ref == attempt.ref:
+            tell_end(attempt.name, event, attempt.watch)

@@ -37,8 +37,8 @@ class Together:
         for draft, members in shares:
             may = may_continue if interrupt is None else _never
             try:
-                if draft is not None and (done := written.get(draft.subject.id)) is not None:
-                    following += self._go_on_together([run for run, _ in members], draft, done)
+                if draft is not None and (done := written.get(draft.instance.id)) is not None:
+                    following += self._go_on_together([attempt for attempt, _ in members], draft, done)
                 elif draft is not None and len(members) > 1 and tries < _TRIES:
                     self._recorder.engine.back_off(tries)
                     members[0][0].state = state = self._recorder.read_on(members[0][0])
@@ -48,8 +48,8 @@ class Together:
                     following += self._record_each(members, draft, written, may, hold=hold)
             except BaseException as error:
                 interrupt = error
-                for run, _ in members:
-                    self._recorder.abandon(run)
+                for attempt, _ in members:
+                    self._recorder.abandon(attempt)
         self._recorder.raise_once(interrupt, following)
         return following
 
@@ -58,12 +58,12 @@ class Together:
         *, hold: bool,
     ) -> Iterator[Attempt]:  # fmt: skip
         """Record attempts one by one, from what is known of their sagas by now."""
-        for run, outcome in members:
-            if done := written.get(run.saga_id):
-                run.state = done.state
+        for attempt, outcome in members:
+            if done := written.get(attempt.saga_id):
+                attempt.state = done.state
             elif draft is not None:
-                run.state = self._recorder.read_on(run)
-            after = self._recorder.record(run, outcome, may, hold=hold)
+                attempt.state = self._recorder.read_on(attempt)
+            after = self._recorder.record(attempt, outcome, may, hold=hold)
             if after is not None:
                 yield after
 
@@ -81,13 +81,13 @@ class Together:
     def _share(
         self, members: Sequence[Ended], may_continue: Callable[[], bool]
     ) -> Iterator[tuple[Draft | None, list[Ended]]]:
-        newest = max((run.state for run, _ in members), key=lambda state: state.seq)
-        for run, _ in members:
-            run.state = newest
+        newest = max((attempt.state for attempt, _ in members), key=lambda state: state.seq)
+        for attempt, _ in members:
+            attempt.state = newest
         sharing: list[Ended] = []
         alone: list[Ended] = []
-        for run, outcome in members:
-            (sharing if run.stands and ends_lane(run, outcome) else alone).append((run, outcome))
+        for attempt, outcome in members:
+            (sharing if attempt.stands and ends_lane(attempt, outcome) else alone).append((attempt, outcome))
         if not sharing and alone[0][0].stands:
             sharing.append(alone.pop(0))
         if sharing:
@@ -95,13 +95,13 @@ class Together:
         for member in alone:
             yield None, [member]
 
-    def _go_on_together(self, runs: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
+    def _go_on_together(self, attempts: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
         """Turn attempts whose end is committed into the one that follows, if one does."""
-        first, *others = runs
-        for run in others:
-            run.state = written.state
-            tell(run, draft)
-            self._recorder.forget(run)
+        first, *others = attempts
+        for attempt in others:
+            attempt.state = written.state
+            tell(attempt, draft)
+            self._recorder.forget(attempt)
         following = self._recorder.go_on(first, draft, written)
         return [] if following is None else [following]
 
@@ -121,7 +121,7 @@ class Together:
             emit(OutcomesUnknown(len(drafts), error))
             written = [self._recorder.find(draft) for draft in drafts]
         found = zip(drafts, written, strict=True)
-        return {draft.subject.id: done for draft, done in found if done is not None}, interrupt
+        return {draft.instance.id: done for draft, done in found if done is not None}, interrupt
 
 
 def _reach(drafts: Sequence[Draft], place: str) -> None:

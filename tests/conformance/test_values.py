@@ -51,11 +51,9 @@ def test_each_reader_has_a_value_to_itself(stand: Stand) -> None:
 BAD: list[Any] = ["a\x00b", "\ud800", float("nan"), float("inf"), object(), {1, 2}, b"bytes", {"k\x00": 1}]
 
 
-@pytest.mark.parametrize("value", BAD, ids=ascii)
+@pytest.mark.parametrize("value", BAD, ids=lambda value: ascii(value).partition(" at ")[0])
 def test_a_value_without_a_form_is_refused_and_nothing_is_stored(stand: Stand, value: Any) -> None:
     saga = stand.start()
-    if "object at" in repr(value):
-        value = object()
     with pytest.raises(ValueRefused):
         stand.append(saga, succeeded(result=value))
     with pytest.raises(ValueRefused):

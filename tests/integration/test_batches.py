@@ -63,11 +63,11 @@ def test_many_sagas_take_one_statement_to_claim_and_one_for_each_of_their_steps(
 ) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 16)
     steps = len(SEQUENCE.actions)
-    claims.attempts.worker()
+    claims.recorder.worker()
     with counted_statements(monkeypatch) as statements:
         runs = together(claims, handles)
         while runs:
-            runs = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
+            runs = Together(claims.recorder).record_all([(run, Success(run.step)) for run in runs], always)
     assert len(statements) == 1 + steps
     for handle in handles:
         assert handle.status == Status.COMPLETED
@@ -88,14 +88,14 @@ def test_what_cannot_simply_be_run_is_left(bench: Bench, claims: Claimer) -> Non
     runs, left = claims.claim_together([*places, (uuid4(), "main")], NAMES)
     assert [run.saga_id for run in runs] == [ready.id]
     assert left == [(undecided.id, "main"), (unknown.id, "main")]
-    assert list(claims.attempts.running.values()) == runs
+    assert list(claims.recorder.running.values()) == runs
 
 
 def test_a_saga_that_another_entry_reached_first_is_recorded_by_itself(bench: Bench, claims: Claimer) -> None:
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     handles[1].cancel("no")
-    following = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
+    following = Together(claims.recorder).record_all([(run, Success(run.step)) for run in runs], always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[1].id: ("a", True),
@@ -108,7 +108,7 @@ def test_an_append_of_which_nobody_knows_is_found_or_done_again(bench: Bench, cl
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lose():  # type: ignore[operator]
-        following = Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
+        following = Together(claims.recorder).record_all([(run, Success(run.step)) for run in runs], always)
     assert [run.step for run in following] == ["b"] * 3
     for handle in handles:
         assert kinds(handle) == ["saga_started", "step_started", "step_succeeded", "step_started"]
@@ -125,7 +125,7 @@ def test_a_result_that_postgres_refuses_harms_its_own_saga_only(bench: Bench, cl
         "EXECUTE FUNCTION refuse()"
     )
     outcomes = [Success(1), Success("too much"), Success(3)]
-    following = Together(claims.attempts).record_all(list(zip(runs, outcomes, strict=True)), always)
+    following = Together(claims.recorder).record_all(list(zip(runs, outcomes, strict=True)), always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[1].id: ("a", True),
@@ -137,10 +137,10 @@ def test_an_exception_from_outside_is_raised_once_all_is_recorded(bench: Bench, 
     handles = bench.orchestrator.start_many(SEQUENCE, [{}] * 3)
     runs = together(claims, handles)
     with lost_reply(SystemExit(1)), pytest.raises(SystemExit):
-        Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
+        Together(claims.recorder).record_all([(run, Success(run.step)) for run in runs], always)
     for handle in handles:
         assert kinds(handle)[:3] == ["saga_started", "step_started", "step_succeeded"]
-    assert claims.attempts.running == {}
+    assert claims.recorder.running == {}
 
 
 def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claimer) -> None:
@@ -152,7 +152,7 @@ def test_ends_of_every_kind_share_an_append(bench: Bench, claims: Claimer) -> No
         Failure(RuntimeError("never"), final=True),
         Interruption("told to stop"),
     ]
-    following = Together(claims.attempts).record_all(list(zip(runs, outcomes, strict=True)), always)
+    following = Together(claims.recorder).record_all(list(zip(runs, outcomes, strict=True)), always)
     assert {run.saga_id: (run.step, run.undo) for run in following} == {
         handles[0].id: ("b", False),
         handles[2].id: ("a", True),
@@ -222,11 +222,11 @@ def test_only_lanes_that_are_there_and_free_are_offered_on(bench: Bench, claims:
 
 def test_each_of_the_branches_that_share_an_append_is_told_of_by_itself(bench: Bench, claims: Claimer) -> None:
     handle = bench.start(FORKED)
-    claims.attempts.record(bench.claimed(handle, worker=claims.attempts), Success(None), always)
-    runs = [bench.claimed(handle, lane, claims.attempts) for lane in ("main/b", "main/c")]
+    claims.recorder.record(bench.claimed(handle, worker=claims.recorder), Success(None), always)
+    runs = [bench.claimed(handle, lane, claims.recorder) for lane in ("main/b", "main/c")]
     told: list[AttemptEnded] = []
     end = subscribe(AttemptEnded, told.append)
-    Together(claims.attempts).record_all([(run, Success(run.step)) for run in runs], always)
+    Together(claims.recorder).record_all([(run, Success(run.step)) for run in runs], always)
     end()
     assert sorted((fact.attempt.ref.step, fact.event.step, fact.event.kind) for fact in told) == [
         ("b", "b", "succeeded"),

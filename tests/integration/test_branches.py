@@ -167,8 +167,8 @@ def test_an_entry_that_comes_before_the_claim_keeps_every_branch_from_starting(b
     claims = Claimer(worker)
     with bench.connect() as other, ThreadPoolExecutor() as pool:
         engine = worker.engine
-        subject = engine.subject(handle.id)
-        draft = engine.draft(subject, engine.read(subject), Paused("ann"))
+        instance = engine.instance(handle.id)
+        draft = engine.draft(instance, engine.read(instance), Paused("ann"))
         assert engine.write(draft, Joined(bench.orchestrator.database, Link(other, "saga")))
         claimed = pool.submit(claims.claim_together, places(handle), ["wide"])
         bench.until_blocked()

@@ -158,7 +158,7 @@ def test_a_step_whose_worker_was_lost_gets_no_further_attempt_after_the_deadline
     handle, worker, run = begin(bench)
     pass_deadline(bench, handle)
     with bench.orchestrator.database.link() as link:
-        due.do(link, due.LOSE, {**ASKED, "workers": [run.claim.worker]})
+        due.do(link, due.LOSE, {**ASKED, "workers": [run.lease.worker]})
     undo = Claimer(bench.worker(2)).claim(handle.id, "main")
     assert undo is not None
     assert undo.undo

@@ -260,7 +260,7 @@ def test_a_late_attempts_evidence_is_kept_in_ascii(make: Callable[..., Bench], m
     bench.sql("UPDATE saga.work SET due_at = now() - interval '1 s'")
     bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE kind = 'step_started'")
     bench.orchestrator.relay().tick()
-    run.state = worker.engine.read(run.subject, run.state)
+    run.state = worker.engine.read(run.instance, run.state)
     worker.record(run, Success({"日": "本"}), always)
     assert handle.log()[-1].event.result == {r"\u65e5": r"\u672c"}
 

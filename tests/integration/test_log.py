@@ -113,7 +113,7 @@ def test_nothing_of_a_statement_happens_when_its_first_entry_loses(bench: Bench)
         following = worker.record(run, Success(None), always)
         assert following is not None
         run = following
-    draft = bench.engine.draft(run.subject, run.state, AttemptSucceeded("main", "d", 1), run.claim)
+    draft = bench.engine.draft(run.instance, run.state, AttemptSucceeded("main", "d", 1), run.lease)
     handle.cancel("first")
     before = bench.sql("SELECT * FROM saga.work"), handle.refresh(), len(handle.log())
     assert bench.engine.write(draft) is None
@@ -125,7 +125,7 @@ def test_a_cancel_at_the_same_place_as_a_success_never_leaves_half_of_it(bench: 
     handle, worker = bench.start(), bench.worker()
     run = bench.claimed(handle, worker=worker)
     draft = bench.engine.draft(
-        run.subject, run.state, AttemptSucceeded("main", "a", 1, result="a"), run.claim, keep=True
+        run.instance, run.state, AttemptSucceeded("main", "a", 1, result="a"), run.lease, keep=True
     )
     assert len(draft.events) == 2
     handle.cancel()
@@ -242,7 +242,7 @@ def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
     handle = bench.start()
     run = bench.claimed(handle, worker=bench.worker(7))
     assert bench.sql("SELECT worker, token, due_at > now() + interval '4 min' FROM saga.work") == [
-        (7, run.claim.token, True)
+        (7, run.lease.token, True)
     ]
     assert handle.log()[1].data == {"timeout": 300.0}
     assert handle.log()[1].worker == 7
@@ -291,7 +291,7 @@ def test_an_interrupted_attempt_costs_no_attempt_of_the_budget(bench: Bench) -> 
     run = bench.claimed(handle, worker=worker)
     assert worker.record(run, Interruption("shutdown"), never) is None
     again = bench.claimed(handle, worker=worker)
-    assert (again.attempt, again.track.uncounted) == (2, 1)
+    assert (again.number, again.track.uncounted) == (2, 1)
 
 
 def test_a_lane_given_back_is_published_after_its_commit(bench: Bench) -> None:

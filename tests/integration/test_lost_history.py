@@ -99,7 +99,7 @@ def test_an_attempt_that_the_log_still_has_is_recorded_after_a_loss(bench: Bench
     b = bench.claimed(handle, "main/b", one)
     moment = Moment(bench)
     bench.finish(two, bench.claimed(handle, "main/c", two))
-    b.state = one.engine.read(b.subject, b.state)
+    b.state = one.engine.read(b.instance, b.state)
     known = b.state.seq
     moment.come_back()
     bench.finish(one, one.record(b, Success("b"), always))
@@ -146,7 +146,7 @@ def test_a_claim_goes_by_the_log_and_not_by_what_is_remembered(bench: Bench) -> 
     worker.forget(run)
     moment.come_back()
     run = bench.claimed(handle, worker=worker)
-    assert (run.step, run.attempt) == ("a", 1)
+    assert (run.step, run.number) == ("a", 1)
     assert lost_kinds(handle) == [
         (2, "step_started", "a", 1), (3, "step_succeeded", "a", 1), (4, "step_started", "b", 1)
     ]  # fmt: skip

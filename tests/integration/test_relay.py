@@ -112,7 +112,7 @@ def test_the_next_claimer_asks_the_policy_after_a_timeout(bench: Bench) -> None:
     assert handle.steps()["a"].status == "waiting"
     bench.sql("UPDATE saga.work SET due_at = now()")
     run = bench.claimed(handle, worker=worker)
-    assert run.attempt == 2
+    assert run.number == 2
 
 
 def test_a_worker_without_its_lock_is_gone_after_two_looks(bench: Bench) -> None:
@@ -124,7 +124,7 @@ def test_a_worker_without_its_lock_is_gone_after_two_looks(bench: Bench) -> None
     look_until_gone(one, sent)
     assert handle.log()[-1].kind == "attempt_lost"
     run = bench.claimed(handle, worker=bench.worker(2))
-    assert (run.attempt, run.track.losses) == (2, 1)
+    assert (run.number, run.track.losses) == (2, 1)
 
 
 def test_a_worker_that_holds_or_awaits_its_lock_is_alive(bench: Bench) -> None:
@@ -166,7 +166,7 @@ def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(bench: Bench) -> No
     assert run.held is not None
     look_until_gone(one, sent)
     again = bench.claimed(handle, worker=bench.worker(2))
-    assert again.attempt == 2
+    assert again.number == 2
     assert worker.wake(run) is None
 
 
@@ -305,16 +305,16 @@ def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
     worker.start()
     try:
         handle, kept = bench.start(), bench.start()
-        run = bench.claimed(handle, worker=worker.attempts)
-        bench.claimed(kept, worker=worker.attempts)
+        run = bench.claimed(handle, worker=worker.recorder)
+        bench.claimed(kept, worker=worker.recorder)
         bench.published.clear()
-        worker.attempts.abandon(run)
+        worker.recorder.abandon(run)
         bench.until(lambda: lanes(bench.published) == ["main"], "the lane to be given back")
         assert [dispatch.saga_id for dispatch in bench.published] == [handle.id]
     finally:
         worker.stop()
     again = bench.claimed(handle, worker=bench.worker(99))
-    assert (again.attempt, again.track.uncounted) == (2, 1)
+    assert (again.number, again.track.uncounted) == (2, 1)
 
 
 def test_a_parked_lane_is_offered_again_after_twice_the_time_each_time(bench: Bench) -> None:
@@ -544,11 +544,11 @@ def end_open_attempt(bench: Bench, run: Attempt, kind: str) -> None:
     """Say what the relay, or the worker's own upkeep, says of an attempt that is gone."""
     with bench.orchestrator.database.link() as link:
         if kind == "lost":
-            found = due.do(link, due.LOSE, {**ASKED, "workers": [run.claim.worker]})
+            found = due.do(link, due.LOSE, {**ASKED, "workers": [run.lease.worker]})
         elif kind == "unrun":
-            found = due.free_unrun(link, run.claim.worker, [run.claim.token])
+            found = due.free_unrun(link, run.lease.worker, [run.lease.token])
         else:
-            bench.sql("UPDATE saga.work SET due_at = now() WHERE worker = %s", run.claim.worker)
+            bench.sql("UPDATE saga.work SET due_at = now() WHERE worker = %s", run.lease.worker)
             bench.sql(
                 "UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE step = %s AND kind LIKE %s", run.step, "%_started"
             )
@@ -642,7 +642,7 @@ def test_two_claimers_of_an_undecided_lane_cut_no_wait_short(bench: Bench) -> No
     handle = bench.start()
     end_open_attempt(bench, bench.claimed(handle, worker=bench.worker(1)), "timed out")
     first, second = bench.worker(2), bench.worker(3)
-    state = second.engine.read(second.engine.subject(handle.id))
+    state = second.engine.read(second.engine.instance(handle.id))
     assert state.steps["a"].status == "undecided"
     undecided = Offer(SEQUENCE.outline.fingerprint, None, "celery", open=True, won=False, entries=[])
     assert Claimer(first).claim(handle.id, "main") is None

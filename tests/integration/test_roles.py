@@ -75,21 +75,21 @@ class Party:
         self.orchestrator = Orchestrator(app, sagas=sagas or [SHORT, WIDE], database_url=postgres.url_as(role))
         self.sent: list[Dispatch | Ping] = []
         self.orchestrator.engine.publish = self.sent.extend
-        self.attempts = Recorder(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
+        self.recorder = Recorder(self.orchestrator.engine, lambda: 1, inline_wait=1.0)
         self.relay = Relay(self.orchestrator.store, self.sent.extend, interval=0.05, grace=0)
 
     def claimed(self, handle: Handle, lane: str = "main") -> Attempt:
-        run = Claimer(self.attempts).claim(handle.id, lane)
+        run = Claimer(self.recorder).claim(handle.id, lane)
         assert run is not None
         return run
 
     def finish(self, handle: Handle, lane: str = "main") -> None:
         run: Attempt | None = self.claimed(handle, lane)
         while run is not None:
-            run = self.attempts.record(run, Success(run.step), always)
+            run = self.recorder.record(run, Success(run.step), always)
 
     def fail(self, handle: Handle, lane: str = "main") -> None:
-        self.attempts.record(self.claimed(handle, lane), Failure(RuntimeError("no"), final=True), never)
+        self.recorder.record(self.claimed(handle, lane), Failure(RuntimeError("no"), final=True), never)
 
 
 class Parties:
@@ -135,15 +135,15 @@ def run_sagas(parties: Parties) -> None:
     for lane in ("main/b", "main/c"):
         worker.finish(done, lane)
     assert worker.sent  # d is offered on
-    worker.attempts.record(worker.claimed(undone), Success(1), never)
+    worker.recorder.record(worker.claimed(undone), Success(1), never)
     worker.fail(undone)
     worker.finish(undone)
     assert [undone.status, done.status] == [Status.COMPENSATED, Status.COMPLETED]
     run = worker.claimed(interrupted)
     parties.operator.orchestrator.get(interrupted.id).pause()
-    worker.attempts.record(run, Success(1), always)
+    worker.recorder.record(run, Success(1), always)
     stranger = parties.stranger.orchestrator.start(UNKNOWN, {})
-    assert Claimer(worker.attempts).claim(stranger.id, "main") is None
+    assert Claimer(worker.recorder).claim(stranger.id, "main") is None
     assert parked.status == Status.RUNNING
 
 
@@ -159,7 +159,7 @@ def keep_up(parties: Parties) -> None:
     assert late.log()[-1].kind in ("attempt_timed_out", "attempt_lost")
     worker.finish(late)
     assert late.status == Status.COMPENSATED
-    token = worker.claimed(unrun).claim.token
+    token = worker.claimed(unrun).lease.token
     with worker.orchestrator.database.link() as link:
         assert work.owned_tokens(link, 1) == [token]
         assert due.free_unrun(link, 1, [token])
@@ -214,7 +214,7 @@ def operate(parties: Parties) -> None:
     worker.finish(compensated)
     assert compensated.status == Status.COMPENSATED
     for handle in (stuck, skipped):
-        worker.attempts.record(worker.claimed(handle), Success(1), never)
+        worker.recorder.record(worker.claimed(handle), Success(1), never)
         worker.fail(handle)
         worker.fail(handle)
         assert handle.status == Status.STUCK

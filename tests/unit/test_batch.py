@@ -92,7 +92,7 @@ def test_a_long_attempt_keeps_nobody_waiting(clock: Any):
     clock.shift(0.3)
     stall = batch.stall()
     assert stall is not None
-    assert (stall.run, stall.lanes, list(rest)) == (second, places, [])
+    assert (stall.attempt, stall.lanes, list(rest)) == (second, places, [])
     assert stall.seconds == pytest.approx(0.3)
     (ended, interrupted) = stall.ended
     assert ended == (first, Success(1))

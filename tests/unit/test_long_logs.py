@@ -51,6 +51,6 @@ def replaying(branches: int) -> float:
         lane = saga.outline.steps[step].lane
         for event in (AttemptStarted(lane, step, 1), AttemptSucceeded(lane, step, 1)):
             entries.append(Entry(len(entries) + 1, event, NOON, 1))
-    subject = Instance(UUID(int=1), saga.outline, None)
-    first, whole = (effort(lambda some=some: list(_moments(subject, some))) for some in (entries[:1], entries))
+    instance = Instance(UUID(int=1), saga.outline, None)
+    first, whole = (effort(lambda some=some: list(_moments(instance, some))) for some in (entries[:1], entries))
     return (whole - first) / (len(entries) - 1)

@@ -50,18 +50,18 @@ class Worker:
         catalog.add(saga)
         self.saga = saga
         self.engine = Engine(None, catalog, lambda _: None)  # type: ignore[arg-type] # it reads and writes nothing
-        self.subject = Instance.of(UUID(int=1), saga)
+        self.instance = Instance.of(UUID(int=1), saga)
         self.state: State = replay(saga, [Entry(1, SagaStarted({}), NOON)])
 
     def claim(self, command: RunStep) -> None:
         """Start an attempt as a claim does, and bind its arguments."""
-        self.state = self.subject.replay([self.entry(start_of(self.saga, command))], self.state)
+        self.state = self.instance.replay([self.entry(start_of(self.saga, command))], self.state)
         job = self.saga.job(command.ref.step, command.ref.undo)
         arguments(self.saga, job, Values(self.state.input, Results(self.state.steps), {}))
 
     def record(self, event: Event, *, keep: bool = True) -> RunStep | None:
         """Write how an attempt ended; returns the attempt that this worker goes on with."""
-        draft = self.engine.draft(self.subject, self.state, event, Lease(1, UUID(int=2), "celery"), keep=keep)
+        draft = self.engine.draft(self.instance, self.state, event, Lease(1, UUID(int=2), "celery"), keep=keep)
         written = self.engine._written(draft, NOON)
         self.state = written.state
         return written.kept
@@ -127,7 +127,7 @@ def ended_together(saga: Saga, number: int = 16) -> Callable[[], object]:
         worker.claim(branch)
     events = tuple(AttemptSucceeded(*branch.ref, result=7) for branch in branches[:number])
     claim = Lease(1, UUID(int=2), "celery")
-    return lambda: worker.engine.draft_all(worker.subject, worker.state, events, claim, keep=True)
+    return lambda: worker.engine.draft_all(worker.instance, worker.state, events, claim, keep=True)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_a_saga_that_goes_on_and_on_is_not_forgotten_for_those_that_come_and_wai
     """Whoever forgets a state reads the whole log for the next branch."""
     worker = Worker(wide(FEW))
     for number in range(3000):
-        worker.engine.memory.remember(worker.subject.id, worker.state)
+        worker.engine.memory.remember(worker.instance.id, worker.state)
         worker.engine.memory.remember(UUID(int=1000 + number), worker.state)
-    assert worker.engine.memory.recall(worker.subject.id) is worker.state
+    assert worker.engine.memory.recall(worker.instance.id) is worker.state
 
 
 def test_a_claim_says_no_more_about_a_saga_of_many_branches_than_about_one_of_few():

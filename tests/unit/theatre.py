@@ -211,4 +211,4 @@ class Theatre:
 
     def state(self, saga_id: UUID) -> State:
         """What its log amounts to."""
-        return replay(self.engine.subject(saga_id).outline, self.log(saga_id))
+        return replay(self.engine.instance(saga_id).outline, self.log(saga_id))

@@ -96,9 +96,9 @@ class Performer:
         trace = headers(attempt.state.trace)
         request = {
             **trace, "id": task_id, "task": task.name, "root_id": str(attempt.saga_id), "parent_id": carrier_id,
-            "retries": attempt.attempt - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
+            "retries": attempt.number - 1, "ignore_result": True, "hostname": getattr(carrier, "hostname", None),
             "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": current,
-            "delivery_info": {"redelivered": False, "routing_key": attempt.claim.queue, "exchange": "", "priority": None},
+            "delivery_info": {"redelivered": False, "routing_key": attempt.lease.queue, "exchange": "", "priority": None},
         }  # fmt: skip
         assert attempt.watch is not None
         context = set_current(current)
@@ -136,9 +136,7 @@ class Performer:
 def _current(attempt: Attempt, connection: sqlalchemy.Connection | None) -> Current:
     own = action_key(attempt.saga_id, attempt.step)
     key = undo_key(attempt.saga_id, attempt.step) if attempt.undo else own
-    return Current(
-        attempt.saga_id, attempt.saga.name, attempt.step, attempt.attempt, key, own, attempt.undo, connection
-    )
+    return Current(attempt.saga_id, attempt.saga.name, attempt.step, attempt.number, key, own, attempt.undo, connection)
 
 
 def _reserved(attempt: Attempt, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
