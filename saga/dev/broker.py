@@ -6,18 +6,16 @@ import shutil
 import socket
 from pathlib import Path
 
-from .child import Child
-from .lock import FolderLock
-from .orphan import end_orphan
 from .package import find_valkey
-from .port import HOST, keep_port
-from .private import claim_folder, new_password, read_private, write_private
-from .user import give_away, server_user
+from .port import HOST
+from .private import new_password, write_private
+from .server import Server
+from .user import give_away
 
 CONFIG = "broker.conf"
 
 
-class Broker(Child):
+class Broker(Server):
     """Valkey on 127.0.0.1, with nothing kept on disk: a restart loses every message, as a crash of a broker may.
 
     Port and password are chosen once and kept in the folder, in files that only this user can read. If root runs this,
@@ -35,43 +33,25 @@ class Broker(Child):
     name = "the broker"
 
     def __init__(self, folder: Path, *, system: bool = False) -> None:
-        self.folder = folder.absolute()
-        super().__init__(self.folder / "broker.log", cwd=self.folder)
-        self._program = find_valkey(system=system)
-        self._data = self.folder / "data"
-        self._pidfile = self._data / "broker.pid"
-        self._secret = self.folder / "password"
-        self._lock = FolderLock(self.folder)
-        self._port: int | None = None
-
-    @property
-    def port(self) -> int:
-        """Its TCP port.
-
-        Raises:
-            RuntimeError: it was never started.
-        """
-        if self._port is None:
-            raise RuntimeError(f"{self.name} has no port before it is started")
-        return self._port
+        super().__init__(folder, find_valkey(system=system), log="broker.log", pidfile="broker.pid")
 
     @property
     def url(self) -> str:
         """Its URL for Celery's `broker_url`: `redis://:PASSWORD@127.0.0.1:PORT/0`."""
-        return f"redis://:{read_private(self._secret)}@{HOST}:{self.port}/0"
+        return f"redis://:{self.password}@{HOST}:{self.port}/0"
 
     def command(self) -> list[str]:
         options = {
             "bind": HOST,
             "port": str(self.port),
-            "dir": str(self._data),
+            "dir": str(self.data),
             "pidfile": str(self._pidfile),
             "save": "",
             "appendonly": "no",
             "set-proc-title": "no",  # keeps the folder in the command line, by which an orphan is known
         }
         words = (word for name, value in options.items() for word in (f"--{name}", value))
-        return [str(self._program), str(self._data / CONFIG), *words]
+        return [str(self._program), str(self.data / CONFIG), *words]
 
     def spawn(self) -> None:
         """Start it without waiting.
@@ -80,23 +60,18 @@ class Broker(Child):
             FolderInUse: another process runs a broker in this folder.
             FolderUnsafe: the folder is not this user's alone.
         """
-        claim_folder(self.folder)
-        self._lock.acquire()
-        self.user = server_user(self._program, self.folder)
-        if self._port is None:
-            end_orphan(self._pidfile, self._data, self.death)
-            self._port = keep_port(self.folder / "port")
+        if self._move_in():
             self._make_data()
         super().spawn()
 
     def _make_data(self) -> None:
         """A folder with what the server reads: the password, which its command line would show to everyone."""
-        if not read_private(self._secret):
+        if not self.password:
             write_private(self._secret, new_password())
-        shutil.rmtree(self._data, ignore_errors=True)
-        self._data.mkdir(mode=0o700)
-        write_private(self._data / CONFIG, f"requirepass {read_private(self._secret)}\n")
-        give_away([self._data / CONFIG, self._data], self.user)
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir(mode=0o700)
+        write_private(self.data / CONFIG, f"requirepass {self.password}\n")
+        give_away([self.data / CONFIG, self.data], self.user)
 
     def is_ready(self) -> bool:
         try:
@@ -125,7 +100,7 @@ class Broker(Child):
 
     def _ask(self, command: str) -> bytes:
         with socket.create_connection((HOST, self.port), timeout=5) as connection:
-            connection.sendall(f"AUTH {read_private(self._secret)}\r\n{command}\r\n".encode())
+            connection.sendall(f"AUTH {self.password}\r\n{command}\r\n".encode())
             answers = connection.makefile("rb")
             answers.readline()
             return answers.readline().strip()

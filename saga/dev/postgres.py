@@ -14,14 +14,13 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from .child import Child, launcher
+from .child import launcher
 from .errors import StartFailed
-from .lock import FolderLock
-from .orphan import end_orphan
 from .package import find_postgres
-from .port import HOST, keep_port
-from .private import claim_folder, new_password, read_private, write_private
-from .user import give_away, server_user
+from .port import HOST
+from .private import new_password, write_private
+from .server import Server
+from .user import give_away
 
 Mode = Literal["smart", "fast", "immediate"]
 
@@ -52,7 +51,7 @@ BUILTIN_LOCALE_SINCE = 17
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 
-class Postgres(Child):
+class Postgres(Server):
     """Postgres on 127.0.0.1, whose data outlives restarts and the process that uses it.
 
     Port and password are chosen once and kept in the folder, in files that only this user can read. The role `saga` is no
@@ -72,31 +71,8 @@ class Postgres(Child):
     death = signal.SIGQUIT
 
     def __init__(self, folder: Path, settings: Mapping[str, str | int] | None = None, *, system: bool = False) -> None:
-        self.folder = folder.absolute()
-        self.data = self.folder / "data"
-        super().__init__(self.folder / "postgres.log", cwd=self.folder)
+        super().__init__(folder, find_postgres(system=system), log="postgres.log", pidfile="postmaster.pid")
         self.settings = {"max_connections": 200, **(settings or {})}
-        self._program = find_postgres(system=system)
-        self._pidfile = self.data / "postmaster.pid"
-        self._lock = FolderLock(self.folder)
-        self._secret = self.folder / "password"
-        self._port: int | None = None
-
-    @property
-    def port(self) -> int:
-        """Its TCP port.
-
-        Raises:
-            RuntimeError: it was never started.
-        """
-        if self._port is None:
-            raise RuntimeError(f"{self.name} has no port before it is started")
-        return self._port
-
-    @property
-    def password(self) -> str:
-        """The password of its role. Empty before it is started."""
-        return read_private(self._secret)
 
     @property
     def url(self) -> str:
@@ -138,12 +114,7 @@ class Postgres(Child):
             FolderUnsafe: the folder is not this user's alone.
             StartFailed: the data cannot be made.
         """
-        claim_folder(self.folder)
-        self._lock.acquire()
-        self.user = server_user(self._program, self.folder)
-        if self._port is None:
-            end_orphan(self._pidfile, self.data, self.death)
-            self._port = keep_port(self.folder / "port")
+        self._move_in()
         if not self.data.exists():
             self._make_data()
         elif not self.password:
