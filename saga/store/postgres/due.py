@@ -18,11 +18,8 @@ from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
 from saga.store.postgres.log import ENTRY
-from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE
+from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, NOW, RANK, TIMES
 from saga.store.values import Task
-
-NOW = "(SELECT clock_timestamp())"
-"""The time in a form that an index can use: once in a statement. Written plainly, the function is called for each row."""
 
 # --- whose turn it is -------------------------------------------------------------------------------------------------
 
@@ -108,26 +105,23 @@ SEND_DUE = Chore(
 )
 """Free lanes that are due and were not sent."""
 
-_RANK = "coalesce(priority, '-1'::smallint)"
-_TIMES = "least(dispatches, 12)"
-
 LOTS = f"""
     lot (realm, queue, rank, times) AS (
-        (SELECT realm, queue, {_RANK}, {_TIMES} FROM {{s}}.work
+        (SELECT realm, queue, {RANK}, {TIMES} FROM {{s}}.work
          WHERE realm = %(realm)s AND queue > %(after)s AND worker IS NULL AND sent IS NOT NULL
-         ORDER BY realm, queue, {_RANK}, {_TIMES} LIMIT 1)
+         ORDER BY realm, queue, {RANK}, {TIMES} LIMIT 1)
         UNION ALL
         SELECT next.* FROM lot, LATERAL (
-            SELECT realm, queue, {_RANK}, {_TIMES} FROM {{s}}.work
+            SELECT realm, queue, {RANK}, {TIMES} FROM {{s}}.work
             WHERE realm = %(realm)s AND worker IS NULL AND sent IS NOT NULL
-              AND (queue, {_RANK}, {_TIMES}) > (lot.queue, lot.rank, lot.times)
-            ORDER BY queue, {_RANK}, {_TIMES} LIMIT 1
+              AND (queue, {RANK}, {TIMES}) > (lot.queue, lot.rank, lot.times)
+            ORDER BY queue, {RANK}, {TIMES} LIMIT 1
         ) AS next
     ), page AS MATERIALIZED (SELECT * FROM lot LIMIT %(lots)s)
 """
 """A page of the lots of sent lanes after a queue. A lot has one queue and one priority, and was sent equally often."""
 
-IN_LOT = f"realm = page.realm AND queue = page.queue AND {_RANK} = page.rank AND {_TIMES} = page.times"
+IN_LOT = f"realm = page.realm AND queue = page.queue AND {RANK} = page.rank AND {TIMES} = page.times"
 
 SEND_LOST = Chore(
     "be sent again",

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link
-from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE
+from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, NOW, RANK, TIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,7 @@ _WAITING = f"""
 """
 
 
-_NOW = "(SELECT clock_timestamp())"
-_LOT = "realm, queue, coalesce(priority, '-1'::smallint), least(dispatches, 12)"
+_LOT = f"realm, queue, {RANK}, {TIMES}"
 _LOOK = f"SELECT queue, fingerprint, realm, problem, {DUE_SINCE} AS since"
 
 _BACKLOG = f"""
@@ -240,8 +239,8 @@ _BACKLOG = f"""
         UNION ALL
         SELECT w.*, false, count(*) OVER (PARTITION BY scope.*, span.*) >= %(most)s
         FROM scope,
-            (VALUES ('-infinity', '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {_NOW}),
-                    ({_NOW}, {_NOW} + interval '6 min')) AS span (low, high), -- parked is what is offered again in 5 min
+            (VALUES ('-infinity', '{AT_ONCE_BEFORE}'::timestamptz), ('{AT_ONCE_BEFORE}', {NOW}),
+                    ({NOW}, {NOW} + interval '6 min')) AS span (low, high), -- parked is what is offered again in 5 min
             LATERAL (
                 {_LOOK} FROM {{s}}.work
                 WHERE realm = scope.realm AND worker IS NULL AND sent IS NULL AND due_at >= span.low AND due_at < span.high
@@ -249,7 +248,7 @@ _BACKLOG = f"""
             ) AS w
     ), waiting AS (
         SELECT queue, fingerprint, realm, problem, sent, count(*) AS lanes, min(since) AS since, bool_or(more) AS more
-        FROM seen WHERE problem IS NOT NULL OR since <= {_NOW} - make_interval(secs => %(after)s)
+        FROM seen WHERE problem IS NOT NULL OR since <= {NOW} - make_interval(secs => %(after)s)
         GROUP BY queue, fingerprint, realm, problem, sent
     )
     SELECT queue, fingerprint, d.name, realm, problem, sent, lanes,

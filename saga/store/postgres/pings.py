@@ -6,7 +6,8 @@ A connection is passed in; nothing commits here.
 from __future__ import annotations
 
 from saga.store.postgres.database import Link
-from saga.store.postgres.due import IN_LOT, LOTS, NOW
+from saga.store.postgres.due import IN_LOT, LOTS
+from saga.store.postgres.work import NOW
 from saga.store.values import Ping
 
 

@@ -15,6 +15,9 @@ from saga.core.rows import Dispatch
 from saga.core.text import dumps
 from saga.store.postgres.database import Link
 
+NOW = "(SELECT clock_timestamp())"
+"""The time in a form that an index can use: once in a statement. Written plainly, the function is called for each row."""
+
 A_CENTURY = "interval '876000 h'"
 AT_ONCE = f"clock_timestamp() - {A_CENTURY}"
 AT_ONCE_BEFORE = "1980-01-01 UTC"
@@ -23,6 +26,10 @@ AT_ONCE_BEFORE = "1980-01-01 UTC"
 DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
     + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN {A_CENTURY} ELSE interval '0' END"""
 """When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
+
+RANK = "coalesce(priority, '-1'::smallint)"
+TIMES = "least(dispatches, 12)"
+"""How the index of sent lanes puts them into lots: by realm, by queue, by these."""
 
 
 @dataclass(frozen=True, slots=True)
