@@ -254,14 +254,9 @@ class Orchestrator:
             self._order(saga, input, keys[index] if keys else None, None, None, None, None)
             for index, input in enumerate(given)
         ]
-        first: dict[str, Order] = {}
-        for found in orders:
-            if found.key is not None and first.setdefault(found.key, found).hash != found.hash:
-                raise InputError(f"start_many got key {found.key!r} twice, with different inputs")
-        wanted = [found for found in orders if found.key is None or first[found.key] is found]
         with clear_errors(self.database):
-            opened = dict(zip((found.id for found in wanted), self._starter.open(wanted), strict=True))
-        return [self._handle(opened[first[found.key].id if found.key else found.id].id) for found in orders]
+            opened = self._starter.open_each(orders)
+        return [self._handle(one.id) for one in opened]
 
     def _order(self, saga: Saga | str, input: Any, key: str | None, tags: Any, delay: Duration, deadline: Duration,
                priority: int | None) -> Order:  # fmt: skip
@@ -353,17 +348,20 @@ class Orchestrator:
         with self._worker_lock:
             worker = self._worker
             if worker is None or worker.pid != os.getpid():
-                hooks = self._hooks
-                # One connection for each step that runs at a time, or each message would open another one.
-                self.database.keep(hooks.threads if hooks is not None else 1)
-                worker = Worker(
-                    self.app, self.engine, self.database, self.settings, self.publisher.publish, self._shutdown,
-                    kills_itself=hooks is not None and hooks.forks, averages=self._averages,
-                    lifetime=hooks.lifetime if hooks is not None else None, node=hooks.node if hooks is not None else None,
-                )  # fmt: skip
+                worker = self._new_worker()
                 worker.start()
                 self._worker = worker
         return worker
+
+    def _new_worker(self) -> Worker:
+        app, hooks = self.app, self._hooks
+        assert hooks is not None, "an app has hooks from the time it is bound"
+        # One connection for each step that runs at a time, or each message would open another one.
+        self.database.keep(hooks.threads)
+        return Worker(
+            app, self.engine, self.database, self.settings, self.publisher.publish, self._shutdown, averages=self._averages,
+            kills_itself=hooks.forks, lifetime=hooks.lifetime, node=hooks.node,
+        )  # fmt: skip
 
     def _start_worker(self) -> None:
         try:

@@ -153,6 +153,20 @@ class Starter:
             found += opened
         return found
 
+    def open_each(self, orders: Sequence[Order]) -> list[Opened]:
+        """Start sagas as ``open`` does, but those that are given the same key once.
+
+        Raises:
+            InputError: they have different inputs.
+        """
+        first: dict[str, Order] = {}
+        for order in orders:
+            if order.key is not None and first.setdefault(order.key, order).hash != order.hash:
+                raise InputError(f"start_many got key {order.key!r} twice, with different inputs")
+        single = [order for order in orders if order.key is None or first[order.key] is order]
+        opened = dict(zip((order.id for order in single), self.open(single), strict=True))
+        return [opened[order.id if order.key is None else first[order.key].id] for order in orders]
+
     def _open_again(self, orders: Sequence[Order], openings: Sequence[Opening]) -> list[Opened]:
         """Open a batch, a second time if the first try had no answer, as on a connection that broke: the ids allow that."""
         try:
