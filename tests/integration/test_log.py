@@ -166,19 +166,6 @@ def test_a_loser_whose_winner_rolls_back_wins(bench: Bench) -> None:
     second.close()
 
 
-def test_a_lost_place_does_not_abort_the_transaction_it_was_lost_in(bench: Bench) -> None:
-    """A transactional step goes on after a sibling was first: a unique violation would have ended it."""
-    handle = bench.start(FORKED)
-    with bench.connect() as connection:
-        connection.execute("CREATE TABLE mine (x int)")
-        bench.orchestrator.get(handle.id).pause()
-        assert appends.append(Link(connection, "saga"), [Addition(handle.id, 2, [Paused()])], None) == {}
-        assert appends.append(Link(connection, "saga"), [Addition(handle.id, 3, [Paused()])], None).keys() == {
-            handle.id
-        }
-    assert bench.sql("SELECT * FROM mine") == []
-
-
 def test_branches_that_end_at_once_join_exactly_once(bench: Bench) -> None:
     for _ in range(10):
         handle = bench.start(FORKED)
@@ -230,22 +217,6 @@ def test_a_lane_that_is_not_due_is_not_claimed(bench: Bench) -> None:
     handle = bench.start(delay=60)
     assert Claimer(bench.worker()).claim(handle.id, "main") is None
     assert len(handle.log()) == 1
-
-
-def test_a_lane_that_is_claimed_is_not_claimed_again(bench: Bench) -> None:
-    handle = bench.start()
-    bench.claimed(handle)
-    assert Claimer(bench.worker(2)).claim(handle.id, "main") is None
-
-
-def test_a_claim_stores_the_deadline_and_the_owner(bench: Bench) -> None:
-    handle = bench.start()
-    run = bench.claimed(handle, worker=bench.worker(7))
-    assert bench.sql("SELECT worker, token, due_at > now() + interval '4 min' FROM saga.work") == [
-        (7, run.lease.token, True)
-    ]
-    assert handle.log()[1].data == {"timeout": 300.0}
-    assert handle.log()[1].worker == 7
 
 
 def test_a_lane_whose_saga_is_paused_cannot_be_claimed(bench: Bench) -> None:

@@ -50,17 +50,6 @@ def look_until_gone(one: Relay, sent: list[Dispatch | Ping]) -> None:
         one.tick()
 
 
-def test_work_that_is_due_is_sent_once(bench: Bench) -> None:
-    one, sent = relay(bench)
-    bench.start(delay=60)
-    one.tick()
-    assert lanes(sent) == []
-    bench.sql("UPDATE saga.work SET due_at = now()")
-    one.tick()
-    one.tick()
-    assert lanes(sent) == ["main"]
-
-
 def test_a_start_in_a_callers_transaction_is_sent_after_its_commit(bench: Bench) -> None:
     one, sent = relay(bench)
     with bench.connect() as connection:
@@ -70,31 +59,6 @@ def test_a_start_in_a_callers_transaction_is_sent_after_its_commit(bench: Bench)
         connection.commit()
     one.tick()
     assert lanes(sent) == ["main"]
-
-
-def test_an_attempt_past_its_deadline_is_ended_and_offered(bench: Bench) -> None:
-    one, sent = relay(bench)
-    handle = bench.start()
-    bench.claimed(handle)
-    hold_lock(bench, 1)
-    bench.sql("UPDATE saga.log SET data = '{\"timeout\": 0}' WHERE seq = 2")
-    bench.sql("UPDATE saga.work SET due_at = now()")
-    one.tick()
-    assert lanes(sent) == ["main"]
-    assert handle.log()[-1].kind == "attempt_timed_out"
-    assert bench.sql("SELECT worker, attempt FROM saga.work") == [(None, None)]
-
-
-def test_an_attempt_still_in_time_is_looked_at_again_at_its_deadline(bench: Bench) -> None:
-    one, sent = relay(bench)
-    handle = bench.start()
-    bench.claimed(handle)
-    hold_lock(bench, 1)
-    bench.sql("UPDATE saga.work SET due_at = now()")
-    one.tick()
-    assert lanes(sent) == []
-    assert len(handle.log()) == 2
-    assert bench.sql("SELECT due_at > now() + interval '4 min' FROM saga.work") == [(True,)]
 
 
 def test_the_next_claimer_asks_the_policy_after_a_timeout(bench: Bench) -> None:
@@ -179,18 +143,6 @@ def test_only_one_process_is_the_relay_at_a_time(bench: Bench) -> None:
     assert one.tick()
 
 
-def test_a_message_is_out_only_after_its_row_can_be_claimed(bench: Bench) -> None:
-    handle = bench.start(delay=0.0)
-    bench.sql("UPDATE saga.work SET sent = NULL")
-    claimed = []
-
-    def claim_at_once(messages: list[Dispatch | Ping]) -> None:
-        claimed.extend(Claimer(bench.worker()).claim(handle.id, lane) for lane in lanes(messages))
-
-    Relay(bench.orchestrator.store, claim_at_once, interval=0.05, grace=0).tick()  # type: ignore[arg-type]
-    assert [run is not None for run in claimed] == [True]
-
-
 def test_a_lost_message_is_found_by_a_ping_that_came_through(bench: Bench) -> None:
     one, sent = relay(bench)
     bench.start()
@@ -218,20 +170,6 @@ def test_a_backlog_that_delays_the_ping_makes_no_duplicates(bench: Bench) -> Non
     assert len(sent) == 5  # each replaced after its time, none of them seen
 
 
-def test_a_ping_proves_nothing_of_what_was_sent_after_it(bench: Bench) -> None:
-    one, sent = relay(bench)
-    bench.start()
-    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
-    one.tick()
-    first = sent[0]
-    assert isinstance(first, Ping)
-    bench.sql("UPDATE saga.work SET sent = clock_timestamp()")
-    with bench.orchestrator.database.link() as link:
-        see_ping(link, first.realm, first.queue, first.number)
-    one.tick()
-    assert lanes(sent) == []
-
-
 def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(bench: Bench) -> None:
     one, sent = relay(bench)
     handle, other = bench.start(), bench.start()
@@ -245,20 +183,6 @@ def test_a_ping_proves_nothing_of_a_lane_that_a_worker_has_offered_on_since(benc
         see_ping(link, ping.realm, ping.queue, ping.number)
     one.tick()
     assert [message.saga_id for message in sent if isinstance(message, Dispatch)] == [other.id]
-
-
-def test_a_ping_that_was_replaced_still_tells_of_what_was_sent_before_it(bench: Bench) -> None:
-    one, sent = relay(bench)
-    bench.start()
-    bench.sql("UPDATE saga.work SET sent = sent - interval '1 hour'")
-    one.tick()
-    first = sent[0]
-    assert isinstance(first, Ping)
-    bench.sql("UPDATE saga.probe SET sent_at = sent_at + interval '1 s'")
-    with bench.orchestrator.database.link() as link:
-        see_ping(link, first.realm, first.queue, first.number)
-    one.tick()
-    assert lanes(sent) == ["main"]
 
 
 @pytest.mark.parametrize("number", [2**53, 4_000_000_000_000_000])
@@ -315,21 +239,6 @@ def test_a_process_frees_what_it_owns_but_does_not_run(bench: Bench) -> None:
         worker.stop()
     again = bench.claimed(handle, worker=bench.worker(99))
     assert (again.number, again.track.uncounted) == (2, 1)
-
-
-def test_a_parked_lane_is_offered_again_after_twice_the_time_each_time(bench: Bench) -> None:
-    one, sent = relay(bench)
-    handle = bench.start()
-    for expected in (1, 2, 4, 8):
-        with bench.orchestrator.database.link() as link:
-            work.park(link, handle.id, "main", "nobody knows it")
-        assert bench.sql("SELECT round(extract(epoch FROM due_at - now())), problem, sent FROM saga.work") == [
-            (expected, "nobody knows it", None)
-        ]
-        bench.sql("UPDATE saga.work SET due_at = now()")
-        sent.clear()
-        one.tick()
-        assert lanes(sent) == ["main"]
 
 
 def test_a_lane_taken_up_again_after_parking_has_no_problem(bench: Bench) -> None:
