@@ -107,6 +107,11 @@ class Advance(NamedTuple):
     draft: Draft | None = None
     written: Written | None = None
 
+    @property
+    def entered(self) -> tuple[Draft, Written] | None:
+        """What was appended, if anything was."""
+        return None if self.draft is None or self.written is None else (self.draft, self.written)
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

@@ -168,11 +168,14 @@ class Engine:
         Raises:
             DatabaseNotReady: the store still cannot be asked.
         """
-        entries = self.store.entries(draft.instance.id, draft.state.seq, draft.state.seq + 1)
-        if not entries or entries[0].worker != draft.worker or not _same(entries[0].event, draft.events[0]):
+        seq = draft.state.seq
+        entries = self.store.entries(draft.instance.id, seq, seq + len(draft.events))
+        if len(entries) < len(draft.events) or (at := entries[0].at) is None:
             return None
-        assert entries[0].at is not None
-        return self._written(draft, entries[0].at)
+        # All of them, in one statement: other drafts of the same writer may begin alike.
+        together = all(entry.at == at and entry.worker == draft.worker for entry in entries)
+        same = all(_same(entry.event, event) for entry, event in zip(entries, draft.events, strict=True))
+        return self._written(draft, at) if together and same else None
 
     def _written(self, draft: Draft, at: datetime) -> Written:
         entries = _entries(draft, at)

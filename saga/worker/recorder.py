@@ -78,8 +78,8 @@ class Recorder:
             attempt.state, ending.draft, write=ending.write, read=ending.read, tries=_WITHOUT_END
         )
         following = None
-        if done.draft is not None and done.written is not None:
-            following = self.go_on(attempt, done.draft, done.written)
+        if (entered := done.entered or ending.found_late()) is not None:
+            following = self.go_on(attempt, *entered)
         elif ending.refusal is not None:
             self._give_up(attempt, ending.refusal)
         else:
@@ -111,7 +111,7 @@ class Recorder:
         done = self.engine.advance(
             attempt.state, decide, write=lambda draft: self.engine.write(draft, store), read=self._read
         )
-        return (done.draft, done.written) if done.draft is not None and done.written is not None else None
+        return done.entered
 
     def wake(self, attempt: Attempt) -> Attempt | None:
         """Start the attempt for which a lane was held; ``None`` if the lane is not held any more."""
@@ -170,27 +170,21 @@ class Recorder:
             store.give_back(worker, [token for token in store.owned(worker) if token not in self.running])
             store.park(saga_id, lane, ascii_only(problem))
 
-    def write_or_find(self, draft: Draft) -> Written | None:
-        """Append a draft once; ``None`` if something came before it, or if it was not appended for want of an answer."""
-        try:
-            return self.engine.write(draft)
-        except REFUSED:
-            raise
-        except DatabaseNotReady as error:
-            emit(OutcomeUnknown(draft.instance.outline.name, draft.instance.id, error))
-            return self.find(draft)
-
     def _write_or_lose(self, draft: Draft) -> Written | None:
-        """The same, and ``None`` only if something came before it: this tries until the store has said so."""
+        """Append a draft; ``None`` if something came before it. This tries until the store has said so."""
+        unanswered = False
 
         def ask() -> Written | None:
+            nonlocal unanswered
             try:
-                return self.engine.write(draft)
+                written = self.engine.write(draft)
             except DatabaseNotReady as error:
+                unanswered = True
                 emit(OutcomeUnknown(draft.instance.outline.name, draft.instance.id, error))
-                if (found := self.find(draft)) is None:
+                if (written := self.find(draft)) is None:
                     raise
-                return found
+            # What came before it may be itself: a server goes on with a statement whose client is gone.
+            return self.find(draft) if written is None and unanswered else written
 
         return self._insist(ask)
 
@@ -294,6 +288,7 @@ class _Ending:
         self._may_continue = may_continue
         self._hold = hold
         self._refusals = 0
+        self._unanswered: list[Draft] = []
         self.refusal: BaseException | None = None
         self.interrupt: BaseException | None = None
 
@@ -311,15 +306,31 @@ class _Ending:
         """Append it, or find that it was appended. What the log refuses is put in another way."""
         try:
             reach(f"{self._run.path}.before_append")
-            written = self._recorder.write_or_find(draft)
+            written = self._recorder.engine.write(draft)
             reach(f"{self._run.path}.after_append")
         except REFUSED as error:
             self._put_otherwise(error)
             return None
+        except DatabaseNotReady as error:
+            emit(OutcomeUnknown(draft.instance.outline.name, draft.instance.id, error))
+            return self._find(draft)
         except BaseException as error:
             self.interrupt = error
-            return self._recorder.find(draft)
+            return self._find(draft)
         return written
+
+    def _find(self, draft: Draft) -> Written | None:
+        written = self._recorder.find(draft)
+        if written is None:
+            self._unanswered.append(draft)
+        return written
+
+    def found_late(self) -> tuple[Draft, Written] | None:
+        """What was appended after it had been looked for: a server goes on with a statement whose client is gone."""
+        for draft in self._unanswered:
+            if (written := self._recorder.find(draft)) is not None:
+                return draft, written
+        return None
 
     def _put_otherwise(self, error: BaseException) -> None:
         self._refusals += 1

@@ -20,7 +20,7 @@ from saga.language.definition import Saga, Step
 from saga.language.retry import Retry
 from saga.store.memory.store import MemoryStore
 from saga.store.values import Addition, Opening
-from saga.telemetry.facts.sagas import SagaOpened
+from saga.telemetry.facts.sagas import Appended, SagaOpened
 from saga.telemetry.stream import subscribe
 from saga.worker.claimer import Claimer
 from saga.worker.recorder import Recorder
@@ -35,6 +35,7 @@ def reserve(): ...
 
 
 SAGA = Saga("place_order", Step(reserve, compensate=None, retry=Retry(wait=lambda _: 0.001)))
+TWO_STEPS = Saga("two_steps", Step(reserve, name="a", compensate=None), Step(reserve, name="b", compensate=None))
 
 
 class Unsteady(MemoryStore):
@@ -42,13 +43,23 @@ class Unsteady(MemoryStore):
 
     Attributes:
         before, after: how many of its writes fail, before or after they are done.
+        slow: the next append fails, by an exception from outside if ``interrupt``, and is done when the one
+            after it comes, as by a server that goes on without its client.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.before = self.after = 0
+        self.slow = self.interrupt = False
+        self._under_way: Sequence[Addition] = ()
 
     def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+        if self.slow:
+            self.slow, self._under_way = False, additions
+            raise SystemExit if self.interrupt else DatabaseNotReady("the connection was lost")
+        if self._under_way:
+            super().append(self._under_way, worker)
+            self._under_way = ()
         self._fail("before")
         done = super().append(additions, worker)
         self._fail("after")
@@ -71,15 +82,16 @@ class Stand:
         self.store = Unsteady()
         self.published: list[Dispatch] = []
         catalog = Catalog(lambda _: "celery")
-        catalog.add(SAGA)
+        for saga in (SAGA, TWO_STEPS):
+            catalog.add(saga)
         self.engine = Engine(self.store, catalog, self.published.extend)
         self.recorder = Recorder(self.engine, lambda: WORKER, inline_wait=1.0)
         self.starter = Starter(self.engine, 1.0)
-        self.store.enrol(WORKER, [SAGA.outline.fingerprint], ["celery"])
+        self.store.enrol(WORKER, catalog.fingerprints, ["celery"])
 
-    def start(self, **given: Any) -> UUID:
+    def start(self, saga: Saga = SAGA, **given: Any) -> UUID:
         options: dict[str, Any] = dict.fromkeys(("input", "key", "tags", "delay", "deadline", "priority"))
-        [opened] = self.starter.open([order(SAGA, **(options | given), limit=1000)])
+        [opened] = self.starter.open([order(saga, **(options | given), limit=1000)])
         return opened.id
 
     def kinds(self, saga_id: UUID) -> list[str]:
@@ -95,7 +107,7 @@ def always() -> bool:
     return True
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "after", "slow"])
 def test_a_retry_whose_start_gets_no_answer_is_not_taken_for_late(stand: Stand, when: str):
     saga_id = stand.start(deadline=3600)
     run = Claimer(stand.recorder).claim(saga_id, "main")
@@ -128,3 +140,27 @@ def test_words_that_a_store_does_not_take_end_a_request_with_an_error_of_pgsagas
     with pytest.raises(SagaError):
         stand.engine.request(saga_id, CancelRequested("me", "a\x00"))
     assert stand.kinds(saga_id) == ["saga_started"]
+
+
+@pytest.mark.parametrize("interrupt", [False, True], ids=["by the store", "from outside"])
+def test_an_end_that_is_appended_after_it_was_looked_for_is_gone_on_from_as_any(stand: Stand, interrupt: bool):
+    saga_id = stand.start(TWO_STEPS)
+    run = Claimer(stand.recorder).claim(saga_id, "main")
+    assert run is not None
+    told: list[Appended] = []
+    end = subscribe(Appended, told.append)
+    stand.store.slow, stand.store.interrupt = True, interrupt
+    try:
+        if interrupt:
+            with pytest.raises(SystemExit):
+                stand.recorder.record(run, Success(1), always)
+        else:
+            following = stand.recorder.record(run, Success(1), always)
+            assert following is not None
+            assert following.step == "b"
+            assert list(stand.recorder.running.values()) == [following]
+    finally:
+        end()
+    assert stand.kinds(saga_id) == ["saga_started", "step_started", "step_succeeded", "step_started"]
+    assert len(told) == 1
+    assert interrupt != bool(stand.recorder.running)
