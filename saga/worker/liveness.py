@@ -17,6 +17,7 @@ import psycopg
 
 from saga.config import Settings, postgres_url
 from saga.store.postgres.database import Database
+from saga.store.postgres.errors import not_ready
 from saga.store.postgres.fleet import lock_class
 from saga.telemetry.facts.upkeep import LockMissed, LockRegained, NumberTaken
 from saga.telemetry.stream import emit
@@ -41,6 +42,7 @@ class Liveness:
     def __init__(self, database: Database, settings: Settings) -> None:
         url = postgres_url(settings.direct_url or settings.database_url)
         self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._database = database
         self._schema = database.schema
         self._connection: psycopg.Connection[tuple[int]] | None = None
         self._watcher: threading.Thread | None = None
@@ -54,12 +56,15 @@ class Liveness:
         """This process's number; the first call takes one and its lock.
 
         Raises:
-            psycopg.OperationalError: the database does not answer.
+            DatabaseNotReady: the database does not answer.
         """
         if self._worker is None:
             with self._lock:
                 if self._worker is None:
-                    self._worker = self._begin()
+                    try:
+                        self._worker = self._begin()
+                    except psycopg.Error as error:
+                        raise not_ready(self._database, error) from error
         return self._worker
 
     @property

@@ -55,7 +55,7 @@ def test_what_is_due_at_once_is_sent_and_claimed_at_once(bench: Bench, make: obj
     step_back(bench)
     one.tick()
     assert len(lanes(sent)) == len(bench.sql("SELECT * FROM saga.work"))
-    assert bench.claimed(handle, lanes(sent)[0]).attempt == 1
+    assert bench.claimed(handle, lanes(sent)[0]).number == 1
 
 
 def test_a_worker_that_is_gone_is_found_gone_on_a_server_that_started_in_the_future(
@@ -315,7 +315,7 @@ def test_what_was_due_at_a_time_and_is_sent_is_claimed_after_a_step_back(bench: 
     elapse(bench, 310, one)
     assert lanes(sent) == ["main"]
     step_back(bench)
-    assert bench.claimed(handle).attempt == 1
+    assert bench.claimed(handle).number == 1
 
 
 def test_what_is_parked_is_offered_no_later_for_a_step_back(bench: Bench) -> None:

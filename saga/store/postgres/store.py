@@ -36,7 +36,12 @@ class _Asked:
 
     def __enter__(self) -> Link:
         self._link = self._database.link()
-        return self._link.__enter__()
+        try:
+            return self._link.__enter__()
+        except Exception as error:  # a pooled connection that was found broken
+            if (known := told_apart(self._database, error)) is not None:
+                raise known from error
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         assert self._link is not None
@@ -55,7 +60,7 @@ class PostgresStore:
         self.realm = database.realm
 
     def breaks(self) -> int:
-        with self.database.link():
+        with self._ask():
             return self.database.breaks  # to take a connection finds out whether it stands, and costs no round trip
 
     def _ask(self) -> AbstractContextManager[Link]:
