@@ -250,6 +250,13 @@ def test_free_lanes_are_offered_on_and_that_is_noted(stand: Stand, alone: bool) 
     assert stand.row(new).sent is None
 
 
+def test_all_lanes_of_a_saga_that_are_offered_on_are_noted(stand: Stand) -> None:
+    saga = stand.start(FORKED)
+    stand.pass_time(100)
+    assert len(stand.store.offer_on([(saga, "main/b"), (saga, "main/c")], alone=False)) == 2
+    assert [row.sent for row in stand.rows(saga)] == [pytest.approx(0, abs=5)] * 2
+
+
 def test_what_was_sent_a_moment_ago_is_offered_on_as_it_is(stand: Stand) -> None:
     saga = stand.start(delay=100)
     stand.append(saga, Paused(), changes=changes(moved=[place(due=Due(None, 50.0), sent=True)]))

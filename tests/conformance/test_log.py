@@ -217,6 +217,15 @@ def test_an_attempt_has_a_number_from_1_on(stand: Stand) -> None:
         stand.append(saga, started(attempt=0))
 
 
+def test_an_entry_that_the_table_does_not_allow_is_refused_also_where_its_place_is_taken(stand: Stand) -> None:
+    saga = stand.start()
+    stand.append(saga, started())
+    with pytest.raises(Refused):
+        stand.append(saga, started(attempt=0), seq=2)
+    assert not stand.append(saga, started(attempt=0), seq=7)
+    assert not stand.append(saga, started(attempt=0), seq=3, before=stand.now() - timedelta(hours=1))
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 

@@ -135,9 +135,12 @@ def append(within: Transaction, additions: Sequence[Addition], worker: int | Non
         if addition.status is not None:
             stored([addition.status.status, addition.status.reason])
         rows = within.take(addition.saga_id)
-        if rows is None or not found or not _is_next(rows, addition, now):
+        if rows is None or not found or not _may_follow(rows, addition, now):
             continue
-        rows.log.extend(Record(*record) for record in found)
+        first = Record(*found[0])  # checked whether or not its place is free
+        if first.seq <= len(rows.log):
+            continue
+        rows.log += [first, *(Record(*record) for record in found[1:])]
         if addition.changes is not None:
             _change(within, rows, addition.changes, worker, addition.changes.fingerprint)
         if addition.status is not None:
@@ -153,11 +156,11 @@ def _record(addition: Addition, index: int, event: Event, worker: int | None, no
             integer(worker), now)  # fmt: skip
 
 
-def _is_next(rows: SagaRows, addition: Addition, now: datetime) -> bool:
-    """Whether the place is the next one, after the entry that the writer knows, and it is not too late."""
+def _may_follow(rows: SagaRows, addition: Addition, now: datetime) -> bool:
+    """Whether the log has the entry before, and it is not too late."""
     last = rows.entry(addition.seq - 1)
     in_time = addition.before is None or addition.before > now
-    return last is rows.log[-1] and last.at == (addition.after or last.at) and in_time
+    return last is not None and last.at == (addition.after or last.at) and in_time
 
 
 def _check_values(changes: Changes) -> None:
@@ -230,7 +233,8 @@ def request(within: Transaction, addition: Addition) -> datetime | None:
     again = isinstance(event, CompensateRequested)
     if rows is None or (again and rows.header.status != Status.COMPLETED):
         return None
-    if not _is_next(rows, replace(addition, before=None), within.tables.now):
+    taken = addition.seq <= len(rows.log)
+    if taken or not _may_follow(rows, replace(addition, before=None), within.tables.now):
         return None
     rows.log.append(Record(*record))
     if addition.changes is not None:

@@ -169,9 +169,9 @@ class Tables:
             open_one.failed = True
             open_one.drop()
 
-    def held(self, what: Hashable) -> bool:
-        """Whether an open transaction has written that."""
-        return what in self._held
+    def held(self, what: Hashable, but_by: Transaction | None = None) -> bool:
+        """Whether an open transaction, another than that one, has written that."""
+        return self._held.get(what, but_by) is not but_by
 
     def hold(self, what: Hashable, by: Transaction, patience: float | None) -> None:
         """Let a transaction have something to itself, once no other has it.

@@ -137,7 +137,7 @@ def offer_on(within: Transaction, lanes: Sequence[Lane], *, alone: bool) -> list
         if work is None or not work.free:
             continue
         found.append(Dispatch(saga_id, lane, work.queue, work.priority, alone))
-        if work.sent is not None and work.sent < now - _JUST_SENT and not within.tables.held(saga_id):
+        if work.sent is not None and work.sent < now - _JUST_SENT and not within.tables.held(saga_id, but_by=within):
             taken = within.take(saga_id)
             assert taken is not None
             taken.change(lane, sent=now)
