@@ -80,31 +80,29 @@ class Attempt:
     @property
     def job(self) -> Job:
         """What it runs."""
-        return self.saga.job(self.step, self.undo)
+        return self.saga.job(self.ref.step, self.ref.undo)
 
     @property
     def path(self) -> str:
         """Which way it goes: ``run`` for an action, ``undo`` for an undo."""
-        return "undo" if self.undo else "run"
+        return "undo" if self.ref.undo else "run"
 
     @property
     def track(self) -> Track:
         """Where its action or undo stands."""
-        return self.state.track(self.step, self.undo)
+        return self.state.track(self.ref.step, self.ref.undo)
 
     @property
     def scope(self) -> Scope:
         """Where the innermost scope of its step stands."""
-        return self.state.scopes[self.saga.outline.step(self.step).scope]
+        return self.state.scopes[self.saga.outline.step(self.ref.step).scope]
 
     @property
     def stands(self) -> bool:
         """Whether the log still has this attempt open."""
-        mine = self.track.worker in (
-            None,
-            self.lease.worker,
-        )  # after entries were lost, another may have started the same
-        return mine and self.track.status is StepStatus.RUNNING and self.track.attempts == self.number
+        track = self.track
+        mine = track.worker in (None, self.lease.worker)  # after entries were lost, another may have started the same
+        return mine and track.status is StepStatus.RUNNING and track.attempts == self.ref.attempt
 
     def __str__(self) -> str:
         return str(self.name)

@@ -20,6 +20,7 @@ from saga.crashpoints import reach
 from saga.errors import ResultError
 from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
+from saga.language.definition import Job
 from saga.language.refusal import asking
 from saga.telemetry.trace import headers
 from saga.telemetry.watch import watched
@@ -68,15 +69,14 @@ class Performer:
         return Interruption(f"{type(error).__name__}: {TOLD_TO_STOP}")
 
     def _bind_and_trace(self, attempt: Attempt, current: Current, carrier: Any) -> Outcome:
+        job = attempt.job
         try:
-            task = prepare(self._app.tasks[attempt.job.task])
-            reserved = _reserved(attempt, current.connection)
-            kwargs = arguments(
-                attempt.saga, attempt.job, Values(attempt.state.input, Results(attempt.state.steps), reserved)
-            )
+            task = prepare(self._app.tasks[job.task])
+            reserved = _reserved(attempt, job, current)
+            kwargs = arguments(attempt.saga, job, Values(attempt.state.input, Results(attempt.state.steps), reserved))
         except NotRegistered:
             return Failure(
-                StepError(f"no task {attempt.job.task!r} is registered in this worker; import its module"), effect=False
+                StepError(f"no task {job.task!r} is registered in this worker; import its module"), effect=False
             )
         except Exception as error:
             if isinstance(error, SoftTimeLimitExceeded):
@@ -139,15 +139,14 @@ def _current(attempt: Attempt, connection: sqlalchemy.Connection | None) -> Curr
     return Current(attempt.saga_id, attempt.saga.name, attempt.step, attempt.number, key, own, attempt.undo, connection)
 
 
-def _reserved(attempt: Attempt, connection: sqlalchemy.Connection | None) -> dict[str, Any]:
-    own = action_key(attempt.saga_id, attempt.step)
+def _reserved(attempt: Attempt, job: Job, current: Current) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "idempotency_key": undo_key(attempt.saga_id, attempt.step) if attempt.undo else own,
-        "action_key": own,
+        "idempotency_key": current.idempotency_key,
+        "action_key": current.action_key,
         "error": attempt.state.reason,
         "result": attempt.state.steps[attempt.step].result if attempt.undo else None,
-        "connection": connection,
+        "connection": current.connection,
     }
-    if connection is not None and any(wire.source.name == "session" for wire in attempt.job.wires):
-        values["session"] = Session(connection, join_transaction_mode="create_savepoint")
+    if current.connection is not None and any(wire.source.name == "session" for wire in job.wires):
+        values["session"] = Session(current.connection, join_transaction_mode="create_savepoint")
     return values
