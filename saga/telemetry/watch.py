@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,9 +12,8 @@ from celery import Celery
 from saga.core.events import Event
 from saga.telemetry import board, monitor  # noqa: F401  they listen
 from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptLeft, AttemptName
-from saga.telemetry.sentry import Report, held_back
+from saga.telemetry.sentry import Report
 from saga.telemetry.stream import emit
-from saga.telemetry.trace import restored
 
 
 @dataclass(slots=True)
@@ -35,22 +32,15 @@ class Watch:
     refused: bool = False
     error: BaseException | None = None
 
-    @contextmanager
-    def calling(self, app: Celery, task: str, task_id: UUID, carrier: Any) -> Iterator[None]:
-        """Tell that the task is called, and that it is over."""
+    def begin(self, app: Celery, task: str, task_id: UUID, carrier: Any) -> None:
+        """Tell that the task is called."""
         self.began, self.since = AttemptBegan(self.attempt, task, task_id, carrier, app), time.monotonic()
         emit(self.began)
-        try:
-            yield
-        finally:
+
+    def leave(self) -> None:
+        """Tell that the task is over, if it was called."""
+        if self.began is not None:
             emit(AttemptLeft(self.began))
-
-
-@contextmanager
-def watched(attempt: AttemptName, trace: Mapping[str, str] | None) -> Iterator[Watch]:
-    """Make an attempt in the trace in which its saga was started, and hold back what Sentry is told of its failure."""
-    with restored(trace), held_back(attempt) as report:
-        yield Watch(attempt, report)
 
 
 def tell_end(attempt: AttemptName, event: Event, watch: Watch | None) -> None:

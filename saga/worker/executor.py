@@ -138,15 +138,16 @@ class Executor:
 
     def _perform(self, attempt: Attempt, batch: Batch, carrier: Any) -> None:
         """Make an attempt; its outcome waits in the batch to be recorded."""
-        with self._timed(attempt):
-            try:
-                outcome = self._plain.perform(attempt, carrier)
-            except BaseException as error:
-                outcome = self._plain.broken_off(error)
-                raise
-            finally:
-                attempt.over = True
-                batch.end(attempt, outcome)
+        began = self._clock.monotonic()
+        try:
+            outcome = self._plain.perform(attempt, carrier)
+        except BaseException as error:
+            outcome = self._plain.broken_off(error)
+            raise
+        finally:
+            attempt.over = True
+            batch.end(attempt, outcome)
+            self._note_time(attempt, began)
 
     def _perform_transactional(
         self, attempt: Attempt, batch: Batch, carrier: Any, may_continue: Callable[[], bool]
@@ -157,9 +158,11 @@ class Executor:
         def enter(outcome: Outcome, store: Store) -> Entered | None:
             return self._recorder.record_within(attempt, outcome, store, keep=may_continue())
 
-        with self._timed(attempt), self._let_go(attempt):
+        began = self._clock.monotonic()
+        with self._let_go(attempt):
             done = self._transactional.perform(attempt, carrier, enter)
             attempt.over = True
+            self._note_time(attempt, began)
             may = may_continue if done.interrupt is None else _never
             if done.entered is None:
                 following = self._recorder.record(attempt, done.outcome, may, hold=hold)
@@ -192,17 +195,12 @@ class Executor:
             self._recorder.abandon(attempt)
             raise
 
-    @contextmanager
-    def _timed(self, attempt: Attempt) -> Iterator[None]:
+    def _note_time(self, attempt: Attempt, began: float) -> None:
         """Learn how long an attempt takes; from a task's first one in this process only where nothing is known: it is slow."""
-        began = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            task, saga = attempt.job.task, attempt.saga.name
-            if task in self._warm or self._pace.expected(saga) is None:
-                self._pace.note(saga, self._clock.monotonic() - began)
-            self._warm.add(task)
+        task, saga = attempt.job.task, attempt.saga.name
+        if task in self._warm or self._pace.expected(saga) is None:
+            self._pace.note(saga, self._clock.monotonic() - began)
+        self._warm.add(task)
 
     # --- sharing ------------------------------------------------------------------------------------------------------
 

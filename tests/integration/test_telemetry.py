@@ -110,8 +110,8 @@ def test_what_follows_after_a_wait_is_not_told_of_as_what_was_before(bench: Benc
     handle, worker = bench.start(), bench.worker()
     run = bench.claimed(handle, worker=worker)
     run.watch = Watch(run.name)
-    with run.watch.calling(bench.orchestrator.app, "shop.pay", uuid4(), None):
-        pass
+    run.watch.begin(bench.orchestrator.app, "shop.pay", uuid4(), None)
+    run.watch.leave()
     held = worker.record(run, Failure(RuntimeError("away"), min_wait=0.01), always)
     assert held is not None
     assert held.held is not None

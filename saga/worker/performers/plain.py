@@ -22,8 +22,9 @@ from saga.language.binding import Values, arguments
 from saga.language.codec import result_json
 from saga.language.definition import Job
 from saga.language.refusal import asking
-from saga.telemetry.trace import headers
-from saga.telemetry.watch import watched
+from saga.telemetry.sentry import held_back
+from saga.telemetry.trace import headers, restored
+from saga.telemetry.watch import Watch
 from saga.telemetry.wording import REDACTED
 from saga.worker.attempt import Attempt
 from saga.worker.performers.said import TIME_LIMIT, StepError, is_refusal, outcome_of, refused, traceback_of
@@ -47,14 +48,15 @@ class Performer:
         self._stopping = stopping
 
     def perform(self, attempt: Attempt, carrier: Any, connection: sqlalchemy.Connection | None = None) -> Outcome:
-        """Make an attempt, in the trace in which the saga was started.
+        """Make an attempt, in the trace in which the saga was started; what Sentry is told of its failure is held back.
 
         Args:
             carrier: the request of the Celery task whose message brought the attempt here.
             connection: of a transactional step.
         """
-        with watched(attempt.name, attempt.state.trace) as watch:
-            attempt.watch = watch
+        name = attempt.name
+        with restored(attempt.state.trace), held_back(name) as report:
+            attempt.watch = watch = Watch(name, report)
             outcome = self._bind_and_trace(attempt, _current(attempt, connection), carrier)
         if isinstance(outcome, Failure) and not watch.refused:
             watch.error = outcome.error
@@ -100,17 +102,17 @@ class Performer:
             "headers": trace, "argsrepr": "()", "kwargsrepr": REDACTED, "saga": current,
             "delivery_info": {"redelivered": False, "routing_key": attempt.lease.queue, "exchange": "", "priority": None},
         }  # fmt: skip
-        assert attempt.watch is not None
+        watch = attempt.watch
+        assert watch is not None
         context = set_current(current)
         try:
-            with (
-                asking(attempt.job.refusal) as question,
-                attempt.watch.calling(self._app, task.name, number, carrier),
-            ):
+            watch.begin(self._app, task.name, number, carrier)
+            with asking(attempt.job.refusal) as question:
                 traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
         except Reject as error:
             return refused(error)
         finally:
+            watch.leave()
             reset_current(context)
         if traced.info is None:
             return self._returned(attempt, traced.retval)
@@ -118,7 +120,7 @@ class Performer:
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
         outcome = outcome_of(traced.info.state, raised, question, transactional=attempt.job.transactional)
-        attempt.watch.refused = isinstance(outcome, Failure) and is_refusal(outcome.error, question)
+        watch.refused = isinstance(outcome, Failure) and is_refusal(outcome.error, question)
         return outcome
 
     def _returned(self, attempt: Attempt, value: Any) -> Outcome:
