@@ -115,8 +115,9 @@ class Advance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A draft that won: the state after it, when that was, and the messages that are owed."""
+    """A draft that won: its entries, the state after them, when that was, and the messages that are owed."""
 
+    entries: Sequence[Entry]
     state: State
     at: datetime
     kept: RunStep | None

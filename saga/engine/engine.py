@@ -178,7 +178,7 @@ class Engine:
         return self._written(draft, at) if together and same else None
 
     def _written(self, draft: Draft, at: datetime) -> Written:
-        entries = _entries(draft, at)
+        entries = [Entry(seq, event, at, draft.worker) for seq, event in enumerate(draft.events, draft.state.seq + 1)]
         if isinstance(draft.events[0], AttemptSucceeded):
             # The draft lacks only the time, which a success does not need.
             state = draft.after
@@ -186,12 +186,13 @@ class Engine:
             extend(draft.instance.outline, state, entries[-1:] if draft.kept else ())
         else:
             state = replay(draft.instance.outline, entries, draft.state)
-        return Written(state, at, draft.kept, dispatches(draft.instance.id, draft.changes) if draft.changes else [])
+        owed = dispatches(draft.instance.id, draft.changes) if draft.changes else []
+        return Written(entries, state, at, draft.kept, owed)
 
     def follow_up(self, draft: Draft, written: Written) -> None:
         """Tell the rest of the world what is committed now: send the messages that are owed, and what was appended."""
         if draft.worker is not None:
-            self.memory.note(draft.instance.id, _entries(draft, written.at))
+            self.memory.note(draft.instance.id, written.entries)
         self.publish(written.dispatches)
         emit(
             Appended(
@@ -337,10 +338,6 @@ class Engine:
 def _in_words(lost: Sequence[Mapping[str, Any]]) -> str:
     known = ", ".join(f"{e['seq']} {e['kind']} {e['step']}, attempt {e['attempt']}" for e in lost if e["step"])
     return f"what this worker had written ({known})" if known else "nothing that this worker had written"
-
-
-def _entries(draft: Draft, at: datetime) -> list[Entry]:
-    return [Entry(draft.state.seq + 1 + index, event, at, draft.worker) for index, event in enumerate(draft.events)]
 
 
 def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
