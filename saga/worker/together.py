@@ -81,19 +81,18 @@ class Together:
     def _share(
         self, members: Sequence[Ended], may_continue: Callable[[], bool]
     ) -> Iterator[tuple[Draft | None, list[Ended]]]:
-        newest = max((attempt.state for attempt, _ in members), key=lambda state: state.seq)
-        for attempt, _ in members:
-            attempt.state = newest
-        sharing: list[Ended] = []
-        alone: list[Ended] = []
-        for attempt, outcome in members:
-            (sharing if attempt.stands and ends_lane(attempt, outcome) else alone).append((attempt, outcome))
-        if not sharing and alone[0][0].stands:
-            sharing.append(alone.pop(0))
+        if len(members) > 1:
+            newest = max((attempt.state for attempt, _ in members), key=lambda state: state.seq)
+            for attempt, _ in members:
+                attempt.state = newest
+        standing = [each for each in members if each[0].stands]
+        sharing = [each for each in standing if len(standing) > 1 and ends_lane(*each)] or standing[:1]
         if sharing:
             yield self._recorder.draft_all(sharing, keep=may_continue()), sharing
-        for member in alone:
-            yield None, [member]
+        shared = {attempt.ref for attempt, _ in sharing}
+        for attempt, outcome in members:
+            if attempt.ref not in shared:
+                yield None, [(attempt, outcome)]
 
     def _go_on_together(self, attempts: Sequence[Attempt], draft: Draft, written: Written) -> list[Attempt]:
         """Turn attempts whose end is committed into the one that follows, if one does."""
