@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 from saga.core.outline import StepOutline
 from saga.core.text import dumps
@@ -80,12 +81,17 @@ class Catalog:
     def queue(self, saga: Saga | None, step: str, undo: bool) -> str:
         """The queue on which a step's action or undo runs. If its router fails, the default one, so that no result has to wait."""
         if saga is None or not step:
-            return self._route("")
+            return self._default
         try:
             return self._routed(saga, step, undo)
         except DefinitionError as error:
             emit(RouteFailed(error))
-            return self._route("")
+            return self._default
+
+    @cached_property
+    def _default(self) -> str:
+        """The queue of work that belongs to no task."""
+        return self._route("")
 
     def check_routes(self, saga: Saga) -> None:
         """Find the queue of every action and undo.
