@@ -76,7 +76,7 @@ class Board:
         self._first_cell: int | None = None
         self._cell_of: dict[str, int | None] = {}
         self._free: list[int] = []
-        self._slots: dict[UUID, int | None] = {}
+        self._slots: dict[int, int | None] = {}
         self._serial = 0
 
     @staticmethod
@@ -97,8 +97,9 @@ class Board:
             what ``end`` is to be given; ``None`` where there was no room to show it.
         """
         with self._lock:
-            if self._pid != os.getpid():
-                self._take_part()
+            pid = os.getpid()
+            if self._pid != pid:
+                self._take_part(pid)
             cell = self._cell_of[task] if task in self._cell_of else self._add(task)
             if cell is None:
                 return None
@@ -107,7 +108,7 @@ class Board:
                 return None
             slot = self._free.pop()
             self._serial = (self._serial + 1) % _SERIALS
-            mark = os.getpid() * _SERIALS + self._serial
+            mark = pid * _SERIALS + self._serial
         record = (task_id.bytes, saga_id.bytes, time.time(), mark_of(carrier_id), attempt, cell)
         _RECORD.pack_into(self._records, slot * _RECORD.size, *record)
         self._marks[slot] = mark
@@ -124,15 +125,15 @@ class Board:
         """Do so for an attempt that began."""
         name = fact.attempt
         carrier_id = getattr(fact.carrier, "id", None)
-        self._slots[fact.task_id] = self.begin(fact.task, fact.task_id, name.saga_id, name.ref.attempt, carrier_id)
+        self._slots[fact.task_id.int] = self.begin(fact.task, fact.task_id, name.saga_id, name.ref.attempt, carrier_id)
 
     def hide(self, fact: AttemptLeft) -> None:
         """Show it no more."""
-        self.end(self._slots.pop(fact.began.task_id, None))
+        self.end(self._slots.pop(fact.began.task_id.int, None))
 
-    def _take_part(self) -> None:
+    def _take_part(self, pid: int) -> None:
         """Take the part of this process, which is that of its place in the pool: no two living ones have the same."""
-        forked = os.getpid() != self._maker
+        forked = pid != self._maker
         place = getattr(current_process(), "index", 0) if forked else 0
         self._cell_of, self._free, self._first_cell = {}, [], None
         if place < self._processes:
@@ -140,7 +141,7 @@ class Board:
             self._free = list(range(place * self._at_once, (place + 1) * self._at_once))
             for slot in self._free:
                 self._marks[slot] = 0
-        self._pid = os.getpid()
+        self._pid = pid
 
     def _add(self, task: str) -> int | None:
         name = _clipped(task)

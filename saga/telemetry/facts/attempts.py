@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from saga.core.events import Event
@@ -14,9 +14,8 @@ if TYPE_CHECKING:  # who only starts or reads sagas need not load it for this
     from celery import Celery
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptName:
-    """Which attempt of which saga a fact is about."""
+class AttemptName(NamedTuple):
+    """Which attempt of which saga a fact is about. A tuple, since two are made for every attempt."""
 
     saga: str
     saga_id: UUID
