@@ -23,7 +23,7 @@ def read_lanes(database: Database, saga_id: UUID) -> list[OpenLane]:
 def _what(lane: OpenLane) -> str:
     if lane.lane == DEADLINE:
         return "the saga's deadline"
-    return f"undo of {lane.step}" if lane.undo else lane.step
+    return f"{lane.phase.of}{lane.step}"
 
 
 def _where(lane: OpenLane) -> str:

@@ -51,7 +51,7 @@ def _row(member: Member, runs: Sequence[Running]) -> tuple[Any, ...]:
 
 
 def _told(run: Running) -> str:
-    return f"{run.saga} {'undo of ' if run.undo else ''}{run.step} ({run.saga_id})"
+    return f"{run.saga} {run.phase.of}{run.step} ({run.saga_id})"
 
 
 def _json(member: Member, runs: Sequence[Running], names: dict[str, str]) -> dict[str, Any]:

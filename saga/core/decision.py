@@ -20,7 +20,7 @@ from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.core.due import Due
 from saga.core.events import AttemptEvent, Event
 from saga.core.outline import Fork, Lane, Outline, StepOutline
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, way
 from saga.core.scope import OUTERMOST, Direction
 from saga.core.state import Lanes, Standing, State, Status, StepState, StepStatus, Track
 
@@ -133,14 +133,14 @@ def _next(step: StepOutline, track: Track, state: State, *, undo: bool) -> Comma
     if track.over:
         return None
     if track.status is StepStatus.RUNNING or track.held:
-        return Wait(AttemptRef(step.lane, step.name, track.attempts, undo))
+        return Wait(AttemptRef(step.lane, step.name, track.attempts, way(undo)))
     if track.status is StepStatus.UNDECIDED:
-        return AskPolicy(AttemptRef(step.lane, step.name, track.attempts, undo))
+        return AskPolicy(AttemptRef(step.lane, step.name, track.attempts, way(undo)))
     if state.halted or (undo and (step.name, False) in state.stuck_on):
         return None
     if track.attempts == 0 and not undo:
-        return RunStep(AttemptRef(step.lane, step.name, 1, undo), state.opening)
-    return RunStep(AttemptRef(step.lane, step.name, track.attempts + 1, undo), track.again)
+        return RunStep(AttemptRef(step.lane, step.name, 1, way(undo)), state.opening)
+    return RunStep(AttemptRef(step.lane, step.name, track.attempts + 1, way(undo)), track.again)
 
 
 def watches_deadline(state: State) -> bool:

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase
 from saga.errors import CorruptLog
 
-FORMAT = 2
+FORMAT = 3
 """The version of the entries that this code writes and the newest that it reads."""
 
 
@@ -51,17 +51,22 @@ class SagaStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptEvent(Event):
-    """Something that happened to one attempt of a step's action or of its undo."""
+    """Something that happened to one attempt of a step."""
 
     lane: str
     step: str
     attempt: int
-    undo: bool = False
+    phase: Phase = Phase.STEP
+
+    @property
+    def undo(self) -> bool:
+        """Whether it is one of the step's undo."""
+        return self.phase is Phase.COMPENSATION
 
     @property
     def ref(self) -> AttemptRef:
         """The attempt it is about."""
-        return AttemptRef(self.lane, self.step, self.attempt, self.undo)
+        return AttemptRef(self.lane, self.step, self.attempt, self.phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +283,15 @@ class Entry:
         return data_of(self.event)
 
 
-_BOTH_WAYS: tuple[type[AttemptEvent], ...] = (AttemptStarted, AttemptSucceeded, AttemptFailed)
-_COLUMNS = ("lane", "step", "attempt")
+_PHASED: tuple[type[AttemptEvent], ...] = (AttemptStarted, AttemptSucceeded, AttemptFailed)
+"""Their kinds begin with the phase; of the others about attempts, the data says it where it is not the action's."""
+_COLUMNS = ("lane", "step", "attempt", "phase")
 _KINDS: dict[str, tuple[type[Event], dict[str, Any]]] = {
     event.kind: (event, {})
     for event in (SagaStarted, AttemptTimedOut, AttemptLost, AttemptInterrupted, LateResult, CancelRequested,
                   CompensateRequested, Paused, Resumed, RetryRequested, StepSkipped, Abandoned, DeadlinePassed, HistoryLost)
 }  # fmt: skip
-for _event in _BOTH_WAYS:
-    _KINDS[f"step_{_event.kind}"] = (_event, {"undo": False})
-    _KINDS[f"compensation_{_event.kind}"] = (_event, {"undo": True})
+_KINDS |= {f"{phase}_{event.kind}": (event, {"phase": phase}) for event in _PHASED for phase in Phase}
 
 _NOTHING = type(None)
 _STORED_AS: dict[str, frozenset[type]] = {
@@ -315,9 +319,7 @@ KINDS = tuple(sorted(_KINDS))
 
 def kind_of(event: Event) -> str:
     """The kind under which an event is stored: what an undo does is told apart from what a step does."""
-    if isinstance(event, _BOTH_WAYS):
-        return f"compensation_{event.kind}" if event.undo else f"step_{event.kind}"
-    return event.kind
+    return f"{event.phase}_{event.kind}" if isinstance(event, _PHASED) else event.kind
 
 
 _DEFAULTS: dict[type[Event], list[tuple[str, Any]]] = {
@@ -327,11 +329,10 @@ _DEFAULTS: dict[type[Event], list[tuple[str, Any]]] = {
 
 def data_of(event: Event) -> dict[str, Any]:
     """What an event says beyond the log's own columns, defaults left out."""
-    implied = isinstance(event, _BOTH_WAYS)
     data = {}
+    if isinstance(event, AttemptEvent) and not isinstance(event, _PHASED):
+        data = event.phase.data
     for name, default in _DEFAULTS[type(event)]:
-        if implied and name == "undo":
-            continue
         value = getattr(event, name)
         if value != default or type(value) is not type(default):
             data[name] = value
@@ -381,6 +382,8 @@ def _built(
     for name, value in data.items():
         if name in types and type(value) not in types[name]:
             raise ValueError(f"its {name} is of the wrong type")
+    if issubclass(event, AttemptEvent) and not implied:
+        implied, data = Phase.read(data)
     found = event(**columns, **implied, **data)
     if isinstance(found, AttemptFailed) and found.outcome not in OUTCOMES:
         raise ValueError(f"unknown outcome {found.outcome!r:.100}")

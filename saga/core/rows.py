@@ -12,6 +12,7 @@ from uuid import UUID
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.core.due import Due, is_at_once
+from saga.core.ref import Phase
 from saga.core.state import State
 
 
@@ -64,7 +65,7 @@ class Place:
     lane: str
     step: str
     attempt: int | None
-    undo: bool
+    phase: Phase
     queue: str | None
     priority: int | None = None
     due: Due | None = None
@@ -75,7 +76,7 @@ class Place:
     def row(self) -> dict[str, Any]:
         """It as JSON."""
         due = self.due or _NOW
-        return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "undo": self.undo, "queue": self.queue,
+        return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "phase": self.phase, "queue": self.queue,
                 "priority": self.priority, "due": due.moment and due.moment.isoformat(), "wait": due.seconds,
                 "owned": self.owned, "watch": self.watch, "sent": self.sent}  # fmt: skip
 
@@ -177,13 +178,13 @@ def place_of(queues: Queues[S], saga: S | None, state: State, command: Command, 
     """The row that a command stands for."""
     if isinstance(command, KeepWatch):
         default = queues.queue(saga, "", False)
-        return Place(command.lane, "", None, False, default, state.priority, command.due)
+        return Place(command.lane, "", None, Phase.STEP, default, state.priority, command.due)
     assert isinstance(command, (RunStep, AskPolicy, Wait))
     ref = command.ref
     queue = queues.queue(saga, ref.step, ref.undo) if saga else None
     job = saga.job(ref.step, ref.undo) if saga else None
     priority = state.priority if job is None or job.priority is None else job.priority
-    place = Place(ref.lane, ref.step, None, ref.undo, queue, priority)
+    place = Place(ref.lane, ref.step, None, ref.phase, queue, priority)
     if isinstance(command, AskPolicy):
         return replace(place, sent=saga is not None)
     if owned:

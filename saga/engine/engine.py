@@ -19,6 +19,7 @@ from saga.core.events import AttemptEvent, AttemptStarted, AttemptSucceeded, Ent
 from saga.core.machine import extend, follow, replay
 from saga.core.outline import Outline
 from saga.core.permission import check
+from saga.core.ref import Phase
 from saga.core.rows import Dispatch, dispatches, next_inline, plan
 from saga.core.state import State
 from saga.engine.draft import Advance, Draft, Instance, Lease, Written
@@ -348,7 +349,7 @@ def start_of(saga: Saga | None, step: RunStep) -> AttemptStarted:
 
 def _deadline(state: State, event: Event) -> datetime | None:
     """The moment after which an action may not start, if the event is such a start."""
-    starts = isinstance(event, AttemptStarted) and not event.undo
+    starts = isinstance(event, AttemptStarted) and event.phase is Phase.STEP
     return state.deadline if starts and watches_deadline(state) else None
 
 

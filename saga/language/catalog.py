@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 
 from saga.core.outline import StepOutline
+from saga.core.ref import Phase
 from saga.core.text import dumps
 from saga.errors import DefinitionError, UnknownSaga, did_you_mean
+from saga.language.builder import Job
 from saga.language.definition import Saga
 from saga.telemetry.facts.messages import RouteFailed
 from saga.telemetry.stream import emit
 
 _KEPT = 1000
+_WHERE = re.compile(r"(\[[0-9]+\]|#[0-9]+)+")
+"""In the name of a lane, which element and round it is of."""
 
 
 class Catalog:
@@ -116,14 +121,16 @@ class Catalog:
         return found
 
     def limits(self, lanes: Iterable[str], sagas: Iterable[str] | None = None) -> str:
-        """The timeouts of the steps in some lanes as JSON, for their claim: by fingerprint, then ``do`` or ``undo``, then step.
+        """The timeouts of the steps in some lanes as JSON, for their claim: by fingerprint, phase, and step.
+
+        Of a lane of one element or round, they are those of the lane that all of these have in the definition.
 
         The timeouts of all steps would be 60 KB for a saga of a thousand branches, in every claim.
 
         Args:
             sagas: names; all that are known if not said.
         """
-        key = frozenset(lanes), None if sagas is None else frozenset(sagas)
+        key = frozenset(_WHERE.sub("", lane) for lane in lanes), None if sagas is None else frozenset(sagas)
         found = self._limits.get(key)
         if found is None:
             if len(self._limits) >= _KEPT:
@@ -144,7 +151,12 @@ def _limits(saga: Saga, lanes: Sequence[str]) -> dict[str, object]:
     known = [saga.outline.lanes[lane] for lane in lanes if lane in saga.outline.lanes]
     steps = [item.name for lane in known for item in lane.items if isinstance(item, StepOutline)]
     return {
-        "do": {name: saga.actions[name].timeout for name in steps},
-        "undo": {name: saga.undos[name].timeout for name in steps if name in saga.undos},
+        Phase.STEP: {name: _start(saga.actions[name]) for name in steps},
+        Phase.COMPENSATION: {name: _start(saga.undos[name]) for name in steps if name in saga.undos},
         "watch": watch(saga),
     }
+
+
+def _start(job: Job) -> dict[str, object]:
+    """What the entry of a start says."""
+    return {"timeout": job.timeout}

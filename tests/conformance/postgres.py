@@ -108,7 +108,7 @@ class PostgresStand(Stand):
     def rows(self, saga_id: UUID) -> list[Row]:
         found = self.sql(
             """
-            SELECT lane, step, attempt, undo, queue, priority,
+            SELECT lane, step, attempt, phase, queue, priority,
                 CASE WHEN due_at > '1980-01-01' THEN extract(epoch FROM due_at - clock_timestamp())::float8 END, watch,
                 extract(epoch FROM clock_timestamp() - sent)::float8, dispatches, worker, token, problem, realm
             FROM saga.work WHERE saga_id = %s ORDER BY lane COLLATE "C"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from saga.core.due import Due
 from saga.core.events import AttemptFailed, CancelRequested, CompensateRequested, Entry, Event, Paused
 from saga.core.outline import DEADLINE
+from saga.core.ref import Phase
 from saga.core.rows import Changes, Dispatch, Place
 from saga.errors import CorruptLog
 from saga.store.values import Addition, NewStatus, Refused, Task, Wish
@@ -32,7 +33,7 @@ _EVENTS: tuple[Event, ...] = (
     started(),
     started(),
     succeeded(),
-    started(undo=True),
+    started(phase=Phase.COMPENSATION),
     succeeded(result={"b": 1.0, "a": [1e20]}),
     started("b", lane="main/b"),
     AttemptFailed("main", "a", 1, outcome="retry", wait=50.0),
@@ -81,7 +82,7 @@ def _changes(tape: Tape) -> Any:
 
 
 def _place(tape: Tape) -> Any:
-    return (tape.pick(_LANES), tape.pick("abc"), tape.pick([1, 2, None]), tape.flip(), tape.pick(["celery", "other", None]),
+    return (tape.pick(_LANES), tape.pick("abc"), tape.pick([1, 2, None]), tape.pick([*Phase, Phase.STEP]), tape.pick(["celery", "other", None]),
             tape.pick([None, 3]), tape.pick([None, 0.0, 50.0, 3700.0, "earlier", "later"]), tape.pick([False, False, True]),
             tape.flip())  # fmt: skip
 
@@ -241,14 +242,14 @@ class Actor:
         found.removed = [lane for lane in removed if lane not in {place.lane for place in (*found.moved, *found.added)}]
         return found
 
-    def _place(self, lane: str, step: str, attempt: int | None, undo: bool, queue: str | None, priority: int | None,
+    def _place(self, lane: str, step: str, attempt: int | None, phase: Phase, queue: str | None, priority: int | None,
                due: Any, owned: bool, sent: bool) -> Place:  # fmt: skip
         moments = {"later": 3700.0, "earlier": -3700.0}
         if due in moments:
             when: Due | None = Due(self.stand.now() + timedelta(seconds=moments[due]))
         else:
             when = None if due is None else Due(None, due)
-        return Place(lane, step, attempt, undo, queue, priority, when, owned, 100.0, sent)
+        return Place(lane, step, attempt, phase, queue, priority, when, owned, 100.0, sent)
 
     def _request(self, number: int, event: Event, said: Any, status: NewStatus | None) -> Any:
         saga = self._saga(number)
@@ -334,5 +335,5 @@ def _entry(entry: Entry) -> Any:
 def _row(row: Row) -> Any:
     due = None if row.due is None else About(row.due)
     sent = None if row.sent is None else About(row.sent)
-    return (row.lane, row.step, row.attempt, row.undo, row.queue, row.priority, due, row.watch, sent, row.dispatches,
+    return (row.lane, row.step, row.attempt, row.phase, row.queue, row.priority, due, row.watch, sent, row.dispatches,
             row.worker, row.token, row.problem, row.realm)  # fmt: skip

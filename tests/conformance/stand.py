@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from saga.core.due import Due
 from saga.core.events import AttemptStarted, AttemptSucceeded, Event, SagaStarted
 from saga.core.outline import DEADLINE, Fork, Outline
+from saga.core.ref import Phase
 from saga.core.rows import Changes, Dispatch, Place
 from saga.core.text import dumps
 from saga.store.port import Rounds, Store
@@ -38,7 +39,7 @@ class Row:
     lane: str
     step: str
     attempt: int | None
-    undo: bool
+    phase: str
     queue: str
     priority: int | None
     due: float | None
@@ -194,19 +195,19 @@ def opening_of(
     lanes = list(first.lanes) if isinstance(first, Fork) else [outline.main]
     due = Due(None, delay) if delay else None
     places = [
-        Place(lane.name, lane.items[0].name, 1, False, queue, priority, due, sent=due is None)  # type: ignore[union-attr]
+        Place(lane.name, lane.items[0].name, 1, Phase.STEP, queue, priority, due, sent=due is None)  # type: ignore[union-attr]
         for lane in lanes
     ]
     if deadline is not None:
-        places.append(Place(DEADLINE, "", None, False, queue, priority, Due(None, deadline)))
+        places.append(Place(DEADLINE, "", None, Phase.STEP, queue, priority, Due(None, deadline)))
     started = SagaStarted(input, deadline=deadline, delay=delay or None)
     return Opening(id or uuid4(), outline.name, outline.fingerprint, key, tags, hash, started, places, sent)
 
 
 def limits_of(*outlines: Outline, timeout: float = TIMEOUT) -> str:
     """What a worker that has these definitions claims by."""
-    steps = {outline.fingerprint: dict.fromkeys(outline.steps, timeout) for outline in outlines}
-    return dumps({print: {"do": named, "undo": named, "watch": timeout} for print, named in steps.items()})
+    steps = {outline.fingerprint: {name: {"timeout": timeout} for name in outline.steps} for outline in outlines}
+    return dumps({print: dict.fromkeys(Phase, named) | {"watch": timeout} for print, named in steps.items()})
 
 
 LIMITS = limits_of(LINE, FORKED)
@@ -214,7 +215,7 @@ LIMITS = limits_of(LINE, FORKED)
 
 def place(lane: str = "main", step: str = "b", attempt: int | None = 1, **said: Any) -> Place:
     """What a row is to say."""
-    return replace(Place(lane, step, attempt, False, QUEUE), **said)
+    return replace(Place(lane, step, attempt, Phase.STEP, QUEUE), **said)
 
 
 def changes(token: UUID | None = None, **said: Any) -> Changes:
@@ -222,9 +223,9 @@ def changes(token: UUID | None = None, **said: Any) -> Changes:
     return Changes(LINE.fingerprint, token, "default", **said)
 
 
-def started(step: str = "a", attempt: int = 1, lane: str = "main", *, undo: bool = False) -> AttemptStarted:
+def started(step: str = "a", attempt: int = 1, lane: str = "main", *, phase: Phase = Phase.STEP) -> AttemptStarted:
     """That an attempt was started."""
-    return AttemptStarted(lane, step, attempt, undo, timeout=TIMEOUT)
+    return AttemptStarted(lane, step, attempt, phase, timeout=TIMEOUT)
 
 
 def succeeded(step: str = "a", attempt: int = 1, lane: str = "main", result: Any = None) -> AttemptSucceeded:

@@ -10,6 +10,8 @@ import pytest
 from saga.core.due import Due
 from saga.core.events import Paused
 from saga.core.outline import DEADLINE
+from saga.core.ref import Phase
+from saga.core.text import dumps
 from saga.store.values import Task, Wish, entries_of
 
 from .stand import FORKED, LIMITS, LINE, Stand, changes, limits_of, opening_of, place
@@ -111,10 +113,28 @@ def test_lanes_of_several_sagas_are_taken_at_once(stand: Stand) -> None:
 
 def test_the_undo_of_a_step_is_started_as_one(stand: Stand) -> None:
     saga = stand.start()
-    stand.append(saga, Paused(), changes=changes(moved=[place(step="a", attempt=2, undo=True)]))
+    stand.append(saga, Paused(), changes=changes(moved=[place(step="a", attempt=2, phase=Phase.COMPENSATION)]))
     assert stand.claim(saga)["main"].won
     [entry] = stand.store.entries(saga, 2)
     assert (entry.kind, entry.step, entry.attempt) == ("compensation_started", "a", 2)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_a_start_says_is_what_the_claim_has_of_its_phase_and_name(stand: Stand, phase: Phase) -> None:
+    saga = stand.start()
+    stand.append(saga, Paused(), changes=changes(moved=[place(step="a[3]#2", phase=phase)]))
+    limits = {LINE.fingerprint: {phase: {"a": {"timeout": 30.0}}, "watch": 40.0}}
+    assert stand.store.claim([Wish(saga, "main", uuid4())], 1, dumps(limits))[saga, "main"].won
+    entry = stand.store.entries(saga)[-1]
+    assert (entry.kind, entry.step, entry.data) == (f"{phase}_started", "a[3]#2", {"timeout": 30.0})
+    assert stand.row(saga).watch == 40.0
+
+
+def test_a_start_that_the_claim_has_nothing_of_has_no_timeout(stand: Stand) -> None:
+    saga = stand.start()
+    limits = {LINE.fingerprint: {"step": {"b": {"timeout": 30.0}}, "watch": 30.0}}
+    assert stand.store.claim([Wish(saga, "main", uuid4())], 1, dumps(limits))[saga, "main"].won
+    assert stand.store.entries(saga)[-1].data["timeout"] is None
 
 
 def test_an_undecided_lane_is_not_taken_but_its_log_is_told(stand: Stand) -> None:
@@ -140,7 +160,7 @@ def test_an_action_of_a_saga_past_its_deadline_is_left_to_be_decided_about(stand
 def test_an_action_before_the_deadline_and_any_undo_are_taken(stand: Stand) -> None:
     saga, undoing = stand.start(deadline=100), stand.start(deadline=100)
     assert stand.claim(saga)["main"].won
-    stand.append(undoing, Paused(), changes=changes(moved=[place(undo=True)]))
+    stand.append(undoing, Paused(), changes=changes(moved=[place(phase=Phase.COMPENSATION)]))
     stand.pass_time(150)
     assert stand.claim(undoing)["main"].won
 

@@ -10,6 +10,7 @@ import pytest
 
 from saga.core.due import Due
 from saga.core.events import CancelRequested, CompensateRequested, Paused, SagaStarted, StepSkipped
+from saga.core.ref import Phase
 from saga.errors import CorruptLog
 from saga.store.values import Addition, NewStatus, Refused, ValueRefused
 
@@ -94,17 +95,17 @@ def test_nothing_of_several_sagas_happens_if_one_of_them_is_refused(stand: Stand
 def test_rows_are_added_moved_and_removed_with_an_entry(stand: Stand) -> None:
     saga = stand.start(FORKED)
     token = uuid4()
-    added = place("main", "d", 2, undo=True, priority=3, due=Due(None, 50.0))
+    added = place("main", "d", 2, phase=Phase.COMPENSATION, priority=3, due=Due(None, 50.0))
     moved = place("main/b", "b", 2, queue="other", owned=True, watch=100.0, sent=True)
     assert stand.append(
         saga, Paused(), worker=5, changes=changes(token, added=[added], moved=[moved], removed=["main/c"])
     )
     main, branch = stand.rows(saga)
-    assert (main.lane, main.step, main.attempt, main.undo, main.queue, main.priority) == (
+    assert (main.lane, main.step, main.attempt, main.phase, main.queue, main.priority) == (
         "main",
         "d",
         2,
-        True,
+        "compensation",
         "celery",
         3,
     )
@@ -231,12 +232,14 @@ def test_an_entry_that_the_table_does_not_allow_is_refused_also_where_its_place_
 
 def test_a_request_says_who_was_there(stand: Stand) -> None:
     saga = stand.start()
-    at = stand.store.request(Addition(saga, 2, [CancelRequested("ann", "no")], changes(moved=[place(undo=True)])))
+    at = stand.store.request(
+        Addition(saga, 2, [CancelRequested("ann", "no")], changes(moved=[place(phase=Phase.COMPENSATION)]))
+    )
     [entry] = stand.store.entries(saga, 1)
     assert isinstance(entry.event, CancelRequested)
     assert (entry.at, entry.worker, entry.event.by, entry.event.reason) == (at, None, "ann", "no")
     assert entry.event.session_user
-    assert stand.row(saga).undo
+    assert stand.row(saga).phase == "compensation"
 
 
 def test_a_request_at_a_place_that_is_taken_is_lost(stand: Stand) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from saga.core.due import Due
-from saga.core.events import AttemptStarted, Paused
+from saga.core.events import AttemptStarted, AttemptTimedOut, Paused
 from saga.core.outline import DEADLINE
+from saga.core.ref import AttemptRef, Phase
 from saga.core.rows import Dispatch
 from saga.store.values import NotMyTurn, Ping, Task
 
@@ -258,7 +259,7 @@ def test_the_attempt_that_counts_is_the_last_one_of_the_lane(stand: Stand) -> No
     saga, relay = stand.start(), stand.relay()
     stand.claimed(saga)
     stand.pass_time(200)
-    undo = AttemptStarted("main", "a", 1, undo=True, timeout=300.0)
+    undo = AttemptStarted("main", "a", 1, Phase.COMPENSATION, timeout=300.0)
     stand.append(saga, succeeded(), started("b"), undo)
     stand.pass_time(200)
     assert relay.do(Task.TIME_OUT) == []
@@ -267,7 +268,21 @@ def test_the_attempt_that_counts_is_the_last_one_of_the_lane(stand: Stand) -> No
     entry = stand.store.entries(saga)[-1]
     assert (entry.step, entry.data) == ("a", {"undo": True})
     row = stand.row(saga)
-    assert (row.step, row.undo, row.attempt) == ("a", True, None)
+    assert (row.step, row.phase, row.attempt) == ("a", "compensation", None)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_attempt_of_any_phase_is_ended_as_one_of_it(stand: Stand, phase: Phase) -> None:
+    saga, relay = stand.start(), stand.relay()
+    stand.append(saga, Paused(), changes=changes(moved=[place(step="a[3]", attempt=2, phase=phase)]))
+    stand.claimed(saga)
+    stand.pass_time(400)
+    assert relay.do(Task.TIME_OUT) == ["main"]
+    entry = stand.store.entries(saga)[-1]
+    assert isinstance(entry.event, AttemptTimedOut)
+    assert entry.event.ref == AttemptRef("main", "a[3]", 2, phase)
+    row = stand.row(saga)
+    assert (row.step, row.phase, row.attempt) == ("a[3]", phase, None)
 
 
 @pytest.mark.parametrize(("timeout", "ends"), [(None, 350), (-5.0, 10), (1e300, None)])

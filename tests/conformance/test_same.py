@@ -52,7 +52,7 @@ def test_a_log_only_grows_and_rows_change_hands_only_with_an_entry(script: Seque
 def hands(actor: Actor, saga: object) -> list[object]:
     """What only an entry changes: who has which lane, and for what."""
     return [
-        (row.lane, row.step, row.attempt, row.undo, row.queue, row.priority, row.worker, row.token)
+        (row.lane, row.step, row.attempt, row.phase, row.queue, row.priority, row.worker, row.token)
         for row in actor.stand.rows(saga)  # type: ignore[arg-type]
     ]
 

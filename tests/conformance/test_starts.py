@@ -11,6 +11,7 @@ import pytest
 
 from saga.core.due import Due
 from saga.core.outline import DEADLINE
+from saga.core.ref import Phase
 from saga.core.rows import Place
 from saga.errors import InputError
 from saga.store.values import Addition, Busy, Opening, Refused, Task, ValueRefused
@@ -44,7 +45,7 @@ def test_a_start_writes_the_index_the_first_entry_and_the_first_rows(ready: Stan
     assert (deadline.lane, deadline.attempt, deadline.step, deadline.sent) == (DEADLINE, None, "", None)
     assert deadline.due == pytest.approx(100, abs=5)
     for row, name in ((left, "b"), (right, "c")):
-        assert (row.lane, row.step, row.attempt, row.undo, row.priority) == (f"main/{name}", name, 1, False, 3)
+        assert (row.lane, row.step, row.attempt, row.phase, row.priority) == (f"main/{name}", name, 1, "step", 3)
         assert (row.due, row.dispatches, row.worker, row.watch, row.realm) == (None, 1, None, 0.0, "conformance")
 
 
@@ -86,15 +87,15 @@ WRONG: dict[str, Any] = {
     "an unknown definition": {"fingerprint": "x"},
     "another name": {"name": "forked"},
     "no rows": {"rows": []},
-    "another step": {"rows": [Place("main", "b", 1, False, "celery")]},
-    "another attempt": {"rows": [Place("main", "a", 2, False, "celery")]},
-    "another lane": {"rows": [Place("main/a", "a", 1, False, "celery")]},
+    "another step": {"rows": [Place("main", "b", 1, Phase.STEP, "celery")]},
+    "another attempt": {"rows": [Place("main", "a", 2, Phase.STEP, "celery")]},
+    "another lane": {"rows": [Place("main/a", "a", 1, Phase.STEP, "celery")]},
     "a deadline without one": {
-        "rows": [Place("main", "a", 1, False, "q"), Place(DEADLINE, "", None, False, "q", due=Due(None, 5.0))]
+        "rows": [Place("main", "a", 1, Phase.STEP, "q"), Place(DEADLINE, "", None, Phase.STEP, "q", due=Due(None, 5.0))]
     },
     "a long key": {"key": "k" * 501},
     "an empty key": {"key": ""},
-    "a long queue": {"rows": [Place("main", "a", 1, False, "q" * 501)]},
+    "a long queue": {"rows": [Place("main", "a", 1, Phase.STEP, "q" * 501)]},
     "a long hash": {"input_hash": "h" * 501},
 }
 
@@ -110,7 +111,7 @@ def test_a_start_that_does_not_fit_its_definition_is_refused(ready: Stand, wrong
 
 def test_a_start_without_a_queue_is_refused(ready: Stand) -> None:
     with pytest.raises(Refused):
-        ready.store.open([replace(opening_of(LINE), rows=[Place("main", "a", 1, False, None)])], 1.0)
+        ready.store.open([replace(opening_of(LINE), rows=[Place("main", "a", 1, Phase.STEP, None)])], 1.0)
 
 
 # --- in a caller's transaction ----------------------------------------------------------------------------------------

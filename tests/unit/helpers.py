@@ -32,7 +32,7 @@ from saga.core.events import (
 from saga.core.machine import decide, replay
 from saga.core.outline import Outline
 from saga.core.permission import check
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, way
 from saga.core.state import State, Status, StepState, Track
 from saga.core.verdict import failure_outcome
 
@@ -95,7 +95,7 @@ class Log:
     def started(self, *steps: str, undo: bool = False, timeout: float = 300, worker: int = 1) -> Log:
         for name in steps:
             attempt = self.track(name, undo).attempts + 1
-            self.append(AttemptStarted(self.lane(name), name, attempt, undo, timeout), worker=worker)
+            self.append(AttemptStarted(self.lane(name), name, attempt, way(undo), timeout), worker=worker)
         return self
 
     def succeeded(self, name: str, result: Any = None, *, undo: bool = False) -> Log:
@@ -182,7 +182,7 @@ class Log:
         return self.outline.steps[name].lane
 
     def where(self, name: str, undo: bool) -> AttemptRef:
-        return AttemptRef(self.lane(name), name, self.track(name, undo).attempts, undo)
+        return AttemptRef(self.lane(name), name, self.track(name, undo).attempts, way(undo))
 
     def track(self, name: str, undo: bool = False) -> Track:
         return self.state.track(name, undo)

@@ -41,7 +41,7 @@ from saga.core.events import (
 from saga.core.machine import decide, replay
 from saga.core.outcome import Broken, Interruption, Report, Success
 from saga.core.permission import check, is_asked
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, way
 from saga.core.state import State, StepStatus
 from saga.core.verdict import answer, verdict
 from saga.errors import NotAllowed
@@ -302,7 +302,7 @@ class World:
         step = self.saga.outline.steps[name]
         undo = self.state.steps[name].undo is not None and self.tape.flip()
         number = self.state.track(name, undo).attempts + self.tape.pick([-1, 2])
-        where = AttemptRef(step.lane, name, number, undo)
+        where = AttemptRef(step.lane, name, number, way(undo))
         event = self.tape.pick(
             [
                 LateResult(*where, outcome="success", result=1),

@@ -12,7 +12,7 @@ from saga.core.events import AttemptEvent, AttemptFailed, AttemptStarted, Attemp
 from saga.core.machine import beginning, extend, replay
 from saga.core.outcome import Broken, Report
 from saga.core.outline import Outline
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, way
 from saga.core.state import NOTHING_YET, State, StepStatus
 from saga.core.verdict import verdict
 from saga.errors import DefinitionError
@@ -99,7 +99,7 @@ def after(outline: Outline, state: State, *events: AttemptEvent) -> State:
 
 
 def ref(address: str, *, undo: bool = False) -> Any:
-    return AttemptRef("main", address, 1, undo)
+    return AttemptRef("main", address, 1, way(undo))
 
 
 def test_what_happens_at_one_address_is_kept_apart_from_the_others():

@@ -119,7 +119,11 @@ def test_the_limits_of_a_lane_name_the_timeouts_of_its_steps_by_fingerprint():
     saga = order()
     catalog = catalog_of(saga)
     assert json.loads(catalog.limits(["main"])) == {
-        saga.outline.fingerprint: {"do": {"pay": 30, "tip": 300}, "undo": {"pay": 20}, "watch": 20}
+        saga.outline.fingerprint: {
+            "step": {"pay": {"timeout": 30}, "tip": {"timeout": 300}},
+            "compensation": {"pay": {"timeout": 20}},
+            "watch": 20,
+        }
     }
     other = order("other")
     catalog.add(other)
@@ -131,8 +135,12 @@ def test_the_limits_have_every_saga_and_no_step_of_another_lane():
     saga, other = Saga("wide", Parallel(*branches)), order()
     catalog = catalog_of(saga, other)
     assert json.loads(catalog.limits(["main/a", "main/c"])) == {
-        saga.outline.fingerprint: {"do": {"a": 300, "c": 300}, "undo": {}, "watch": 300},
-        other.outline.fingerprint: {"do": {}, "undo": {}, "watch": 20},
+        saga.outline.fingerprint: {
+            "step": {"a": {"timeout": 300}, "c": {"timeout": 300}},
+            "compensation": {},
+            "watch": 300,
+        },
+        other.outline.fingerprint: {"step": {}, "compensation": {}, "watch": 20},
     }
 
 

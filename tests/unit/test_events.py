@@ -35,13 +35,15 @@ from saga.core.events import (
     entry_from_row,
     kind_of,
 )
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase
 from saga.errors import CorruptLog
 
 ID = UUID("018f3b1e-0000-7000-8000-000000000001")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DO = AttemptRef("main/pay", "pay", 2)
-UNDO = AttemptRef("main/pay", "pay", 3, undo=True)
+UNDO = AttemptRef("main/pay", "pay", 3, Phase.COMPENSATION)
+CONFIRM = AttemptRef("main/pay", "pay[3]#2", 1, Phase.CONFIRMATION)
+CHECK = AttemptRef("main/pay", "pay", 1, Phase.CHECK)
 
 EVENTS: list[Event] = [
     SagaStarted(),
@@ -49,7 +51,11 @@ EVENTS: list[Event] = [
     SagaStarted(input=False),
     AttemptStarted(*DO, timeout=30.0),
     AttemptStarted(*UNDO, timeout=0),
+    AttemptStarted(*CONFIRM, timeout=30.0),
+    AttemptStarted(*CHECK, timeout=30.0),
     AttemptSucceeded(*DO),
+    AttemptSucceeded(*CONFIRM, result=1),
+    AttemptSucceeded(*CHECK),
     AttemptSucceeded(*DO, result={"a": [1, None]}),
     AttemptSucceeded(*UNDO, result=0),
     AttemptSucceeded(*UNDO, result=False),
@@ -60,14 +66,19 @@ EVENTS: list[Event] = [
     AttemptFailed(
         *DO, outcome="aborted", error="declined", error_type="Abort", code=51, details={"by": ["bank", None]}
     ),
+    AttemptFailed(*CONFIRM, outcome="failed", error="it broke"),
+    AttemptFailed(*CHECK, outcome="retry", error="it broke", wait=1.0),
     AttemptTimedOut(*DO),
+    AttemptTimedOut(*CHECK),
     AttemptTimedOut(*UNDO),
     AttemptLost(*DO),
     AttemptLost(*UNDO),
     AttemptInterrupted(*DO, error="warm shutdown"),
     AttemptInterrupted(*UNDO),
+    AttemptInterrupted(*CONFIRM, error="warm shutdown"),
     LateResult(*DO, outcome="success", result={"late": True}),
     LateResult(*UNDO, outcome="failure", error="it broke"),
+    LateResult(*CONFIRM, outcome="success", result=1),
     LateResult(*DO, outcome="failure", error="declined", error_type="Abort", code="51", details=0),
     CancelRequested("ann", "fraud"),
     CancelRequested(),
@@ -110,10 +121,16 @@ def test_kinds_are_in_the_past_tense_and_tell_an_undo_from_an_action():
         "attempt_lost",
         "attempt_timed_out",
         "cancel_requested",
+        "check_failed",
+        "check_started",
+        "check_succeeded",
         "compensate_requested",
         "compensation_failed",
         "compensation_started",
         "compensation_succeeded",
+        "confirmation_failed",
+        "confirmation_started",
+        "confirmation_succeeded",
         "deadline_passed",
         "history_lost",
         "late_result",
@@ -132,6 +149,8 @@ def test_defaults_are_not_stored():
     assert data_of(AttemptSucceeded(*DO)) == {}
     assert data_of(AttemptStarted(*UNDO, timeout=30.0)) == {"timeout": 30.0}
     assert data_of(AttemptLost(*UNDO)) == {"undo": True}
+    assert data_of(AttemptLost(*CHECK)) == {"phase": "check"}
+    assert data_of(AttemptStarted(*CHECK, timeout=30.0)) == {"timeout": 30.0}
 
 
 def test_a_failure_written_before_types_were_kept_reads_as_it_did():
@@ -176,11 +195,17 @@ def test_a_newer_format_is_refused_even_where_its_kind_is_known():
         {"data": "text"},
         {"data": {"lane": "main"}},
         {"data": {"undo": True}},
+        {"data": {"phase": "check"}},
     ],
     ids=str,
 )
 def test_damaged_data_is_refused(changes: dict[str, Any]):
     assert "damaged step_succeeded" in refused(row_of(AttemptSucceeded(*DO), **changes))
+
+
+@pytest.mark.parametrize("data", [{"undo": 1}, {"phase": "dance"}, {"phase": None}, {"phase": []}], ids=str)
+def test_a_phase_that_there_is_not_is_refused(data: dict[str, Any]):
+    assert "damaged attempt_lost" in refused(row_of(AttemptLost(*DO), data=data))
 
 
 @pytest.mark.parametrize("column", ["lane", "step", "attempt"])
@@ -201,4 +226,4 @@ def test_an_outcome_that_is_not_known_is_refused():
 
 def test_an_event_names_the_attempt_it_is_about():
     assert AttemptLost(*UNDO).ref == UNDO
-    assert AttemptSucceeded(*DO.next, result=1).ref == AttemptRef("main/pay", "pay", 3, undo=False)
+    assert AttemptSucceeded(*DO.next, result=1).ref == AttemptRef("main/pay", "pay", 3)

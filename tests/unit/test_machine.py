@@ -31,7 +31,7 @@ from saga.core.events import (
 )
 from saga.core.machine import TRANSITIONS, decide, replay
 from saga.core.permission import check
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase, way
 from saga.core.scope import OUTERMOST
 from saga.core.state import State, Status, StepStatus
 from saga.errors import NotAllowed
@@ -309,7 +309,7 @@ def test_a_held_lane_whose_worker_is_gone_keeps_its_due_time(ends: Callable[...,
     log = play(PLAIN, undo).started("target", undo=undo).will_retry("target", wait=30, undo=undo, held=True)
     due, before = log.now + timedelta(seconds=30), log.track("target", undo)
     ends(log, "target", undo=undo)
-    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), Due(due)),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, way(undo)), Due(due)),)
     assert log.track("target", undo) == replace(before, held=False)
 
 
@@ -482,9 +482,9 @@ def test_an_attempt_that_ends_without_a_word_is_for_the_policy_to_judge(ends: Ca
     log = play(PLAIN, undo)
     log.started("target", undo=undo)
     ends(log, "target", undo=undo)
-    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, undo)),)
+    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, way(undo))),)
     log.will_retry("target", wait=3, undo=undo)
-    assert log.commands == (RunStep(AttemptRef("main", "target", 2, undo), Due(log.now + timedelta(seconds=3))),)
+    assert log.commands == (RunStep(AttemptRef("main", "target", 2, way(undo)), Due(log.now + timedelta(seconds=3))),)
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -493,11 +493,11 @@ def test_it_is_to_be_judged_while_the_saga_is_paused_too_and_starts_only_after(e
     log = play(PLAIN, undo).started("target", undo=undo).pause()
     ends(log, "target", undo=undo)
     assert log.status is Status.PAUSED
-    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, undo)),)
+    assert log.commands == (AskPolicy(AttemptRef("main", "target", 1, way(undo))),)
     log.will_retry("target", wait=0, undo=undo)
     assert log.commands == ()
     assert log.resume().commands == (
-        RunStep(AttemptRef("main", "target", 2, undo), Due(log.now - timedelta(seconds=1))),
+        RunStep(AttemptRef("main", "target", 2, way(undo)), Due(log.now - timedelta(seconds=1))),
     )
 
 
@@ -528,7 +528,7 @@ def test_an_interrupted_attempt_costs_nothing_and_is_made_again_at_once(undo: bo
     track = log.track("target", undo)
     assert (track.ended, track.error, track.attempts, track.uncounted) == ("interrupted", "warm shutdown", 1, 1)
     log.started("target", undo=undo)
-    assert log.commands == (Wait(AttemptRef("main", "target", 2, undo)),)
+    assert log.commands == (Wait(AttemptRef("main", "target", 2, way(undo))),)
     track = log.track("target", undo)
     assert (track.attempts, track.uncounted, track.losses) == (2, 1, 0)
 
@@ -857,7 +857,9 @@ def test_the_first_of_two_failures_gives_the_reason():
 def test_an_undo_is_retried_when_it_is_due():
     log = Log("a", "b").did("a").broke("b", effect=False)
     log.started("a", undo=True).will_retry("a", wait=5, undo=True)
-    assert log.commands == (RunStep(AttemptRef("main", "a", 2, True), Due(log.now + timedelta(seconds=5))),)
+    assert log.commands == (
+        RunStep(AttemptRef("main", "a", 2, Phase.COMPENSATION), Due(log.now + timedelta(seconds=5))),
+    )
     assert log.status is Status.COMPENSATING
 
 
@@ -869,7 +871,7 @@ def test_an_undo_that_fails_for_good_is_stuck_and_its_predecessors_wait():
     assert log.state.reason == "c: it broke"
     assert log.commands == ()
     log.retry()
-    assert log.commands == (RunStep(AttemptRef("main", "b", 2, True)),)
+    assert log.commands == (RunStep(AttemptRef("main", "b", 2, Phase.COMPENSATION)),)
     assert log.status is Status.COMPENSATING
     log.undid("b", "a")
     assert log.status is Status.COMPENSATED

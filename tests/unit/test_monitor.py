@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 
 from saga.core.events import AttemptFailed, AttemptInterrupted, AttemptSucceeded, Event, LateResult
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase
 from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptName
 from saga.telemetry.monitor import SENDS_EVENTS, Monitor, sends_events
 from saga.telemetry.stream import emit
@@ -34,7 +34,7 @@ def monitor() -> Monitor:
         (AttemptFailed(*WHERE, outcome="retry", error="RuntimeError: away"), "retried"),
         (AttemptFailed(*WHERE, outcome="unknown", error="RuntimeError: away"), "failed"),
         (AttemptFailed(*WHERE, outcome="aborted", error="declined"), "failed"),
-        (AttemptFailed(*WHERE, undo=True, outcome="failed", error="OSError: away"), "failed"),
+        (AttemptFailed(*WHERE, phase=Phase.COMPENSATION, outcome="failed", error="OSError: away"), "failed"),
         (AttemptInterrupted(*WHERE, error="told to stop"), "retried"),
         (LateResult(*WHERE, outcome="success"), "failed"),
     ],

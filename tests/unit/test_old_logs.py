@@ -14,6 +14,9 @@ from saga.core.state import StepStatus
 from saga.engine.draft import Instance
 from tests.fixtures.logs import FOLDER, ID, Kept, picture, read, row_of, short
 
+settled = pytest.mark.skipif(
+    not (FOLDER / f"format-{events.FORMAT}.json").exists(), reason="the format that is written is not settled yet"
+)
 logs = pytest.mark.parametrize("log", read(), ids=lambda log: log.name)
 
 
@@ -59,6 +62,7 @@ def test_there_are_logs_of_every_format_before_this_one():
         assert {f"format-{row[-1]}" for row in log.rows} == {log.name.partition(":")[0]}
 
 
+@settled
 def test_every_kind_of_entry_is_in_some_log_and_every_field_of_it():
     kinds = {row[1] for log in read() for row in log.rows}
     assert kinds == set(KINDS)
@@ -67,7 +71,7 @@ def test_every_kind_of_entry_is_in_some_log_and_every_field_of_it():
         (event.__name__, name)
         for event, names in events._DEFAULTS.items()
         for name, _ in names
-        if (event, name) not in said and not (issubclass(event, events._BOTH_WAYS) and name == "undo")
+        if (event, name) not in said
     }
     assert missing == set(), "see CONTRIBUTING, change the tables"
 

@@ -22,7 +22,7 @@ from saga.core.events import (
     SagaStarted,
 )
 from saga.core.machine import decide, replay
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase
 from saga.core.rows import Changes, Place, dispatches, next_inline, place_of, plan
 from saga.core.state import State, StepStatus
 from saga.language.catalog import Catalog, watch
@@ -224,7 +224,7 @@ def test_a_step_that_cannot_go_on_inline_is_offered():
     saga = saga_with(a("one"), a("two", queue="slow", priority=3))
     log = Log(saga.outline).started("one")
     changes = changes_of(log, saga, succeeded(log, "one"))
-    assert changes.moved == [Place("main", "two", 1, False, "slow", 3, sent=True)]
+    assert changes.moved == [Place("main", "two", 1, Phase.STEP, "slow", 3, sent=True)]
     (message,) = dispatches(UUID(int=1), changes)
     assert (message.lane, message.queue, message.priority) == ("main", "slow", 3)
 
@@ -257,7 +257,7 @@ def test_a_wait_is_offered_later_and_not_sent():
     log = Log(saga.outline).started("one")
     event = Log(log.outline).started("one").will_retry("one", wait=30).entries[-1].event
     changes = changes_of(log, saga, event, keep=True)
-    assert changes.moved == [Place("main", "one", 2, False, "queue of shop.do", None, Due(seconds=30))]
+    assert changes.moved == [Place("main", "one", 2, Phase.STEP, "queue of shop.do", None, Due(seconds=30))]
     assert dispatches(UUID(int=1), changes) == []
 
 
@@ -273,8 +273,8 @@ def test_a_lane_can_be_placed_without_the_definition():
     log = Log(saga.outline, started=SagaStarted(priority=8, deadline=60))
     catalog = Catalog(lambda _: "default")
     assert [place_of(catalog, None, log.state, command) for command in log.commands] == [
-        Place("main", "one", 1, False, None, 8),
-        Place("deadline", "", None, False, "default", 8, Due(NOON + timedelta(seconds=60))),
+        Place("main", "one", 1, Phase.STEP, None, 8),
+        Place("deadline", "", None, Phase.STEP, "default", 8, Due(NOON + timedelta(seconds=60))),
     ]
 
 
@@ -322,7 +322,10 @@ def test_an_undo_that_the_relay_ends_is_undecided_in_its_own_row(ends: Any):
     log = Log("first", fork("a", "b"), "last").did("first", "a", "b").broke("last", effect=False)
     log.started("a", "b", undo=True)
     ends(log, "b", undo=True)
-    assert log.commands == (Wait(AttemptRef("main/a", "a", 1, True)), AskPolicy(AttemptRef("main/b", "b", 1, True)))
+    assert log.commands == (
+        Wait(AttemptRef("main/a", "a", 1, Phase.COMPENSATION)),
+        AskPolicy(AttemptRef("main/b", "b", 1, Phase.COMPENSATION)),
+    )
 
 
 def test_after_an_interruption_the_row_is_taken_by_the_next_attempt():

@@ -15,6 +15,7 @@ from saga.core.events import (
     SagaStarted,
 )
 from saga.core.outcome import Broken, Interruption, Report, Success
+from saga.core.ref import way
 from saga.core.verdict import answer, verdict
 
 from .helpers import Log, fork, step
@@ -98,7 +99,7 @@ def test_what_may_run_is_started():
 @BOTH_WAYS
 def test_after_an_interruption_the_next_attempt_just_starts(undo: bool):
     log = running(undo=undo).interrupted("target", undo=undo)
-    assert answered(log) == AttemptStarted("main", "target", 2, undo, 5.0)
+    assert answered(log) == AttemptStarted("main", "target", 2, way(undo), 5.0)
 
 
 @BOTH_WAYS

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, Phase
 from saga.telemetry.facts.attempts import AttemptBegan, AttemptEnded, AttemptLeft, AttemptName
 from saga.telemetry.facts.lanes import ChoreDone
 from saga.telemetry.facts.messages import MessageRefused
@@ -101,7 +101,7 @@ def test_a_line_that_nobody_reads_is_not_filled(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("kind", sorted(LINES, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_every_line_can_be_written(kind: type[Fact], caplog: pytest.LogCaptureFixture):
-    name = AttemptName("shop", UUID(int=7), AttemptRef("main", "pay", 2, True))
+    name = AttemptName("shop", UUID(int=7), AttemptRef("main", "pay", 2, Phase.COMPENSATION))
     examples = {
         "AttemptName": name,
         "UUID": UUID(int=7),
@@ -120,6 +120,6 @@ def test_every_line_can_be_written(kind: type[Fact], caplog: pytest.LogCaptureFi
 
 
 def test_a_line_names_an_attempt_as_a_reader_knows_it():
-    assert str(AttemptName("shop", UUID(int=7), AttemptRef("main", "pay", 2, True))) == (
+    assert str(AttemptName("shop", UUID(int=7), AttemptRef("main", "pay", 2, Phase.COMPENSATION))) == (
         f"saga shop[{UUID(int=7)}], undo of step pay, attempt 2"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from saga.core.commands import AskPolicy, Command, KeepWatch, RunStep, Wait
 from saga.core.outline import Fork, Lane, Outline
-from saga.core.ref import AttemptRef
+from saga.core.ref import AttemptRef, way
 from saga.core.scope import OUTERMOST
 from saga.core.state import State, Status, StepStatus, Track
 
@@ -55,12 +55,12 @@ def _backward(lane: Lane, state: State, commands: list[Command]) -> bool:
 
 def _next(lane: str, step: str, track: Track, state: State, *, undo: bool) -> Command:
     if track.status is StepStatus.RUNNING or track.held:
-        return Wait(AttemptRef(lane, step, track.attempts, undo))
+        return Wait(AttemptRef(lane, step, track.attempts, way(undo)))
     if track.status is StepStatus.UNDECIDED:
-        return AskPolicy(AttemptRef(lane, step, track.attempts, undo))
+        return AskPolicy(AttemptRef(lane, step, track.attempts, way(undo)))
     if track.attempts == 0 and not undo:
-        return RunStep(AttemptRef(lane, step, 1, undo), state.opening)
-    return RunStep(AttemptRef(lane, step, track.attempts + 1, undo), track.again)
+        return RunStep(AttemptRef(lane, step, 1, way(undo)), state.opening)
+    return RunStep(AttemptRef(lane, step, track.attempts + 1, way(undo)), track.again)
 
 
 def _open_attempts(outline: Outline, state: State) -> Iterator[Command]:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from saga.core.ref import STARTS
 from saga.core.rows import Dispatch
 from saga.store.memory.jsonb import later, stored
 from saga.store.memory.tables import CENTURY, Probe, Record, SagaRows, Tables, Transaction, Work, lanes
-from saga.store.memory.work import STARTS, dispatch_of
+from saga.store.memory.work import dispatch_of
 from saga.store.values import Lane, Ping, Task
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,11 +154,11 @@ def _end(
         start = _last_start(rows, lane)
         if saga_id in found or work.free or start is None or not which(start):
             continue
-        undo = STARTS[start.kind]
-        data = stored({"undo": True} if undo else {})
+        phase = STARTS[start.kind]
+        data = stored(phase.data)
         rows.log.append(Record(len(rows.log) + 1, kind, lane, start.step, start.attempt, data, work.worker, now))
         found[saga_id] = _changed(
-            rows, saga_id, lane, worker=None, token=None, step=start.step, undo=undo, attempt=None, problem=None,
+            rows, saga_id, lane, worker=None, token=None, step=start.step, phase=phase, attempt=None, problem=None,
             due_at=within.tables.at_once, sent=now, dispatches=1,
         )  # fmt: skip
     return list(found.values())

@@ -23,6 +23,7 @@ from saga.core.events import (
     kind_of,
 )
 from saga.core.outline import DEADLINE, Fork, Lane, Outline
+from saga.core.ref import Phase
 from saga.core.rows import Changes, Place
 from saga.core.state import Status
 from saga.core.text import digest
@@ -110,7 +111,7 @@ def _new(within: Transaction, saga: Opening, realm: str) -> SagaRows:
     for place in saga.rows:
         sent = place.sent and saga.sent
         seconds = place.due.seconds if place.due else 0.0
-        work = Work(place.lane, text_of(place.step), place.attempt, False, saga.fingerprint, _queue(place.queue),
+        work = Work(place.lane, text_of(place.step), place.attempt, Phase.STEP, saga.fingerprint, _queue(place.queue),
                     integer(place.priority, small=True),
                     later(now, seconds) if seconds > 0 else within.tables.at_once, 0.0, now if sent else None, int(sent),
                     realm=realm)  # fmt: skip
@@ -178,13 +179,13 @@ def _change(within: Transaction, rows: SagaRows, changes: Changes, worker: int |
     for place in changes.added:
         refuse_twice(rows, place.lane)
         queue = changes.default_queue if place.queue is None else place.queue
-        work = Work(place.lane, place.step, place.attempt, place.undo, fingerprint, _queue(queue), place.priority,
+        work = Work(place.lane, place.step, place.attempt, place.phase, fingerprint, _queue(queue), place.priority,
                     within.tables.now, realm=rows.header.realm)  # fmt: skip
         rows.work[place.lane] = replace(work, **_standing(within, place, changes.token, worker))
     for place in changes.moved:
         if (known := rows.work.get(place.lane)) is not None:
             rows.change(
-                place.lane, step=place.step, attempt=place.attempt, undo=place.undo, priority=place.priority,
+                place.lane, step=place.step, attempt=place.attempt, phase=place.phase, priority=place.priority,
                 queue=known.queue if place.queue is None else place.queue, problem=None,
                 **_standing(within, place, changes.token, worker),
             )  # fmt: skip

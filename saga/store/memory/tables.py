@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from saga.core.events import FORMAT
+from saga.core.ref import Phase
 from saga.store.memory.clock import VirtualClock
 from saga.store.memory.jsonb import require
 from saga.store.values import Busy, Header, Refused, Row
@@ -53,7 +54,7 @@ class Work:
     lane: str
     step: str
     attempt: int | None
-    undo: bool
+    phase: Phase
     fingerprint: str
     queue: str
     priority: int | None

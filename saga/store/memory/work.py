@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from saga.core.address import name_of
 from saga.core.outline import DEADLINE
+from saga.core.ref import Phase
 from saga.core.rows import Dispatch
 from saga.store.memory.jsonb import integer, later, stored, text_of
 from saga.store.memory.log import known_until
@@ -19,9 +21,6 @@ _HOPS = 8
 _PARKED_LONGEST = 300.0
 _JUST_SENT = timedelta(seconds=0.25)
 
-STARTS = {"step_started": False, "compensation_started": True}
-"""The entries that start an attempt; those of an undo."""
-
 
 def claim(
     within: Transaction, wishes: Sequence[Wish], worker: int, realm: str, limits: dict[str, Any]
@@ -31,7 +30,7 @@ def claim(
     Args:
         wishes: of different lanes.
         realm: the worker's; it takes no lanes of another, and makes those of none its own.
-        limits: fingerprint to the timeouts of the lanes' steps.
+        limits: fingerprint to phase to step to what the entry of such a start says.
     """
     integer(worker)
     offers: dict[Lane, Offer] = {}
@@ -55,7 +54,7 @@ def _claim_of(
         work = rows.work.get(wish.lane)
         if work is None or work.realm not in ("", realm):
             continue
-        attempt = work.attempt if work.undo or not late else None
+        attempt = work.attempt if work.phase is not Phase.STEP or not late else None
         limit = limits.get(work.fingerprint)
         is_open = work.free and work.due_at <= tables.now
         won = is_open and attempt is not None and limit is not None
@@ -79,9 +78,9 @@ def _may_be_late(rows: SagaRows, tables: Tables) -> bool:
 
 
 def _start(tables: Tables, rows: SagaRows, work: Work, worker: int, limit: dict[str, Any]) -> None:
-    timeout = limit["undo" if work.undo else "do"].get(work.step)
-    kind = next(kind for kind, undo in STARTS.items() if undo is work.undo)
-    rows.log.append(Record(len(rows.log) + 1, kind, work.lane, work.step, work.attempt, stored({"timeout": timeout}), worker,
+    data = limit.get(work.phase, {}).get(name_of(work.step), {"timeout": None})
+    kind = f"{work.phase}_started"
+    rows.log.append(Record(len(rows.log) + 1, kind, work.lane, work.step, work.attempt, stored(data), worker,
                            tables.now))  # fmt: skip
 
 

@@ -127,7 +127,7 @@ _FURTHER = f"""
 """
 
 _PLACE = """
-    saga uuid, lane text, step text, attempt integer, undo boolean, queue text, priority smallint, due timestamptz,
+    saga uuid, lane text, step text, attempt integer, phase text, queue text, priority smallint, due timestamptz,
     wait float8, owned boolean, watch float8, sent boolean, token uuid
 """
 """The columns of ``r``: what a row of work is to say, as ``core.rows`` gives it."""
@@ -150,8 +150,8 @@ _REMOVED = """
 _ADDED = f"""
     added AS (
         INSERT INTO {{s}}.work (
-            saga_id, lane, step, attempt, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token, realm)
-        SELECT r.saga, r.lane, r.step, r.attempt, r.undo, r.fingerprint, coalesce(r.queue, r.default_queue), r.priority,
+            saga_id, lane, step, attempt, phase, undo, fingerprint, queue, priority, due_at, watch, sent, dispatches, worker, token, realm)
+        SELECT r.saga, r.lane, r.step, r.attempt, r.phase, r.phase = 'compensation', r.fingerprint, coalesce(r.queue, r.default_queue), r.priority,
                {_DUE}, r.watch, {_SENT}, {_DISPATCHES}, {_WORKER}, r.token,
                coalesce((SELECT realm FROM {{s}}.instance WHERE id = r.saga), '')
         FROM won JOIN json_to_recordset(%(added)s::json) AS r ({_PLACE}, fingerprint text, default_queue text)
@@ -162,7 +162,7 @@ _ADDED = f"""
 _MOVED = f"""
     moved AS (
         UPDATE {{s}}.work AS w
-        SET step = r.step, attempt = r.attempt, undo = r.undo, queue = coalesce(r.queue, w.queue), priority = r.priority,
+        SET step = r.step, attempt = r.attempt, phase = r.phase, undo = r.phase = 'compensation', queue = coalesce(r.queue, w.queue), priority = r.priority,
             due_at = {_DUE}, watch = r.watch, sent = {_SENT}, dispatches = {_DISPATCHES}, worker = {_WORKER},
             token = r.token, problem = NULL
         FROM won JOIN json_to_recordset(%(moved)s::json) AS r ({_PLACE}) ON r.saga = won.saga_id

@@ -13,6 +13,7 @@ from saga.core.outline import DEADLINE
 from saga.core.text import dumps
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.log import ENTRY, READ
+from saga.store.postgres.work import PHASE
 from saga.store.values import Offer, Wish
 
 
@@ -22,7 +23,8 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
     Args:
         wishes: of lanes; of one saga's, all that are ready are taken, or none.
         realm: the worker's; it takes no lanes of another, and makes those of none its own.
-        limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
+        limits: JSON of the definitions whose lanes to take: fingerprint to phase to step to what the entry of such a start says, with its
+            timeout; and ``watch``.
 
     Returns:
         what became of each; nothing for lanes that do not exist.
@@ -61,7 +63,8 @@ _MAYBE_LATE = f"""
 
 _LANE = f"""
     lane AS MATERIALIZED (
-        SELECT saga_id, w.lane, step, CASE WHEN undo OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, undo, fingerprint,
+        SELECT saga_id, w.lane, step, {PHASE} AS phase,
+               CASE WHEN {PHASE} <> 'step' OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, fingerprint,
                queue, wish.token,
                coalesce((SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = wish.saga AND k.seq = wish.known
                          AND k.at = coalesce(wish.known_at, k.at)), 0) AS known,
@@ -84,9 +87,10 @@ def _ready(place: str) -> str:
 
 
 _STARTED = """
-    CASE WHEN undo THEN 'compensation_started' ELSE 'step_started' END, lane, step, attempt,
-    jsonb_build_object('timeout', limits -> CASE WHEN undo THEN 'undo' ELSE 'do' END -> step), %(worker)s
+    phase || '_started', lane, step, attempt,
+    coalesce(limits -> phase -> split_part(split_part(step, '[', 1), '#', 1), '{"timeout": null}'), %(worker)s
 """
+"""An address begins with the name of its step, which has neither of the signs."""
 
 _FIRST = f"""
     first AS (

@@ -18,7 +18,7 @@ from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.fleet import ALIVE
 from saga.store.postgres.log import ENTRY
-from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, NOW, RANK, TIMES
+from saga.store.postgres.work import A_CENTURY, AT_ONCE, AT_ONCE_BEFORE, NOW, RANK, STARTED, TIMES
 from saga.store.values import Task
 
 # --- whose turn it is -------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ A damaged timeout may be any JSON, and must not make the statement fail for all.
 LAST = f"""
     SELECT e.step, e.attempt, e.kind, e.at, {_DEADLINE} AS deadline
     FROM {{s}}.log AS e
-    WHERE e.saga_id = w.saga_id AND e.lane = w.lane AND e.kind IN ('step_started', 'compensation_started')
+    WHERE e.saga_id = w.saga_id AND e.lane = w.lane AND e.kind IN ({STARTED})
     ORDER BY e.seq DESC LIMIT 1
 """
 """The open attempt of a lane ``w``."""
@@ -173,7 +173,7 @@ def _give_back(kind: str, which: str) -> tuple[str, ...]:
     """Append a fact about the open attempt of claimed lanes, and free them for a worker that can decide what follows."""
     gone = f"""
         gone AS (
-            SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, open.kind LIKE 'compensation%%' AS undo,
+            SELECT w.saga_id, w.lane, w.worker, open.step, open.attempt, left(open.kind, -8) AS phase,
                    (SELECT max(seq) FROM {{s}}.log WHERE saga_id = w.saga_id) + 1 AS seq
             FROM picked JOIN {{s}}.work AS w USING (saga_id, lane), LATERAL ({LAST}) AS open
             WHERE w.worker IS NOT NULL AND {which}
@@ -183,7 +183,8 @@ def _give_back(kind: str, which: str) -> tuple[str, ...]:
         won AS (
             INSERT INTO {{s}}.log ({ENTRY})
             SELECT saga_id, seq, '{kind}', lane, step, attempt,
-                   CASE WHEN undo THEN '{{"undo": true}}' ELSE '{{}}' END::jsonb, worker, clock_timestamp(), {FORMAT}
+                   CASE phase WHEN 'step' THEN '{{}}' WHEN 'compensation' THEN '{{"undo": true}}'
+                              ELSE jsonb_build_object('phase', phase) END, worker, clock_timestamp(), {FORMAT}
             FROM gone ORDER BY saga_id
             ON CONFLICT DO NOTHING
             RETURNING saga_id, lane, worker, step, data
@@ -191,7 +192,8 @@ def _give_back(kind: str, which: str) -> tuple[str, ...]:
     """
     freed = f"""
         UPDATE {{s}}.work AS w
-        SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo', attempt = NULL, problem = NULL,
+        SET worker = NULL, token = NULL, step = won.step, undo = won.data ? 'undo',
+            phase = CASE WHEN won.data ? 'undo' THEN 'compensation' ELSE coalesce(won.data ->> 'phase', 'step') END, attempt = NULL, problem = NULL,
             due_at = {AT_ONCE}, sent = clock_timestamp(), dispatches = 1
         FROM won WHERE w.saga_id = won.saga_id AND w.lane = won.lane AND w.worker = won.worker
         RETURNING w.saga_id, w.lane, w.queue, w.priority

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from saga.core.ref import Phase
 from saga.core.rows import Dispatch
 from saga.store.postgres.database import Link
-from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, NOW, RANK, TIMES
+from saga.store.postgres.work import AT_ONCE, AT_ONCE_BEFORE, DUE_SINCE, NOW, RANK, STARTED, TIMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,29 +289,37 @@ class Running:
     saga: str
     lane: str
     step: str
-    undo: bool
+    phase: Phase
     attempt: int
     seconds: float
+
+    @property
+    def undo(self) -> bool:
+        """Whether it is one of the step's undo."""
+        return self.phase is Phase.COMPENSATION
 
 
 def read_running(link: Link, limit: int) -> list[Running]:
     """The attempts under way, by worker; as many as that."""
     rows = link.run(
-        """
-        SELECT w.worker, w.saga_id, i.name, w.lane, open.step, open.kind = 'compensation_started', open.attempt,
+        f"""
+        SELECT w.worker, w.saga_id, i.name, w.lane, open.step, left(open.kind, -8), open.attempt,
                greatest(0, extract(epoch FROM clock_timestamp() - open.at))::float8
-        FROM (SELECT * FROM {s}.work WHERE worker IS NOT NULL ORDER BY worker LIMIT %(limit)s) AS w
-        JOIN {s}.instance AS i ON i.id = w.saga_id,
+        FROM (SELECT * FROM {{s}}.work WHERE worker IS NOT NULL ORDER BY worker LIMIT %(limit)s) AS w
+        JOIN {{s}}.instance AS i ON i.id = w.saga_id,
         LATERAL (
-            SELECT step, kind, attempt, at FROM {s}.log
-            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ('step_started', 'compensation_started')
+            SELECT step, kind, attempt, at FROM {{s}}.log
+            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ({STARTED})
             ORDER BY seq DESC LIMIT 1
         ) AS open
         ORDER BY w.worker, w.saga_id, w.lane
         """,
         {"limit": limit},
     )
-    return [Running(*row) for row in rows]
+    return [
+        Running(worker, saga_id, saga, lane, step, Phase(phase), *rest)
+        for worker, saga_id, saga, lane, step, phase, *rest in rows
+    ]
 
 
 def read_relay_age(link: Link, realm: str) -> float | None:

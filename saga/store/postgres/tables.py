@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from saga.core.ref import Phase
 from saga.core.state import Status
 
 SCHEMA = "saga"
@@ -153,6 +154,7 @@ work = Table(
     Column("lane", Text, primary_key=True),
     Column("step", Text, nullable=False),
     Column("attempt", Integer),
+    # Of workers of the version before, which know no other phase; the phase counts where it says nothing.
     Column("undo", Boolean, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("queue", Text, nullable=False),
@@ -171,6 +173,8 @@ work = Table(
     # of another, when it is due now. Where either is something else since, that says nothing any more.
     _moment("shifted", nullable=True),
     Column("shifted_by", Double),
+    Column("phase", Text, nullable=False, server_default="step"),
+    CheckConstraint(f"phase IN ({', '.join(repr(str(phase)) for phase in Phase)})", name="work_phase_known"),
     CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
     CheckConstraint("attempt > 0", name="work_attempt_positive"),
     CheckConstraint("dispatches >= 0", name="work_dispatches_counted"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from saga.core.ref import STARTS, Phase
 from saga.core.rows import Dispatch
 from saga.core.text import dumps
 from saga.store.postgres.database import Link
@@ -26,6 +27,12 @@ AT_ONCE_BEFORE = "1980-01-01 UTC"
 DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
     + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN {A_CENTURY} ELSE interval '0' END"""
 """When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
+
+PHASE = "CASE WHEN undo THEN 'compensation' ELSE phase END"
+"""What a lane's attempt is one of. Workers of the version before write ``undo`` only."""
+
+STARTED = ", ".join(f"'{kind}'" for kind in STARTS)
+"""The kinds of the entries that start an attempt. Without the last eight letters they are phases."""
 
 RANK = "coalesce(priority, '-1'::smallint)"
 TIMES = "least(dispatches, 12)"
@@ -45,7 +52,7 @@ class OpenLane:
 
     lane: str
     step: str
-    undo: bool
+    phase: Phase
     attempt: int | None
     queue: str
     due_at: datetime
@@ -55,6 +62,11 @@ class OpenLane:
     host: str | None
     pid: int | None
 
+    @property
+    def undo(self) -> bool:
+        """Whether it is one of the step's undo."""
+        return self.phase is Phase.COMPENSATION
+
 
 def read_lanes(link: Link, saga_id: UUID) -> list[OpenLane]:
     """The rows of one saga.
@@ -63,19 +75,19 @@ def read_lanes(link: Link, saga_id: UUID) -> list[OpenLane]:
     """
     rows = link.run(
         f"""
-        SELECT w.lane, coalesce(open.step, w.step), coalesce(open.undo, w.undo), coalesce(open.attempt, w.attempt), w.queue,
+        SELECT w.lane, coalesce(open.step, w.step), coalesce(open.started, {PHASE}), coalesce(open.attempt, w.attempt), w.queue,
                {DUE_SINCE}, w.sent, w.worker, w.problem, m.host, m.pid
         FROM {{s}}.work AS w LEFT JOIN {{s}}.worker AS m ON m.number = w.worker
         LEFT JOIN LATERAL (
-            SELECT step, kind = 'compensation_started' AS undo, attempt FROM {{s}}.log
-            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ('step_started', 'compensation_started')
+            SELECT step, left(kind, -8) AS started, attempt FROM {{s}}.log
+            WHERE saga_id = w.saga_id AND lane = w.lane AND kind IN ({STARTED})
             ORDER BY seq DESC LIMIT 1
         ) AS open ON w.worker IS NOT NULL
         WHERE w.saga_id = %(saga)s ORDER BY w.lane
         """,
         {"saga": saga_id},
     )
-    return [OpenLane(*row) for row in rows]
+    return [OpenLane(lane, step, Phase(phase), *rest) for lane, step, phase, *rest in rows]
 
 
 def owned_tokens(link: Link, worker: int) -> list[UUID]:

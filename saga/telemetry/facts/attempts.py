@@ -22,8 +22,7 @@ class AttemptName(NamedTuple):
     ref: AttemptRef
 
     def __str__(self) -> str:
-        what = "undo of " if self.ref.undo else ""
-        return f"saga {self.saga}[{self.saga_id}], {what}step {self.ref.step}, attempt {self.ref.attempt}"
+        return f"saga {self.saga}[{self.saga_id}], {self.ref.phase.of}step {self.ref.step}, attempt {self.ref.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
