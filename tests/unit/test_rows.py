@@ -129,7 +129,7 @@ class Rows:
                 continue
             assert row is not None, "a row that is to be free is owned"
             if row.attempt is None and not isinstance(command, KeepWatch):
-                assert (row.step, row.undo) == (command.ref.step, command.ref.undo)
+                assert (row.step, row.phase) == (command.ref.step, command.ref.phase)
                 assert isinstance(command, AskPolicy) or self.relay  # which frees a held lane too
                 continue
             assert not isinstance(command, AskPolicy)
