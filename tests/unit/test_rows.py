@@ -76,7 +76,7 @@ class Rows:
         elif isinstance(event, AttemptStarted) and self.claimed(before, event):
             self.rows[event.lane] = None
         elif self.relay and isinstance(event, (AttemptTimedOut, AttemptLost, AttemptInterrupted)):
-            freed = Place(event.lane, event.step, None, event.undo, "")
+            freed = Place(event.lane, event.step, None, event.phase, "")
             assert event.lane in self.rows
             self.rows[event.lane] = freed
         else:
