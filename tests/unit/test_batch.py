@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     with time_machine.travel(0, tick=False) as traveller:
         import time
 
-        monkeypatch.setattr("saga.store.clock.time.monotonic", time.time)
+        monkeypatch.setattr("saga.store.clock.RealClock.monotonic", time.time)
         yield traveller
 
 

@@ -136,9 +136,10 @@ class Performer:
 
 
 def _current(attempt: Attempt, connection: sqlalchemy.Connection | None) -> Current:
-    own = action_key(attempt.saga_id, attempt.step)
-    key = undo_key(attempt.saga_id, attempt.step) if attempt.undo else own
-    return Current(attempt.saga_id, attempt.saga.name, attempt.step, attempt.number, key, own, attempt.undo, connection)
+    saga_id, ref = attempt.saga_id, attempt.ref
+    own = action_key(saga_id, ref.step)
+    key = undo_key(saga_id, ref.step) if ref.undo else own
+    return Current(saga_id, attempt.saga.name, ref.step, ref.attempt, key, own, ref.undo, connection)
 
 
 def _reserved(attempt: Attempt, job: Job, current: Current) -> dict[str, Any]:
