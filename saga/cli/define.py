@@ -14,7 +14,7 @@ from saga.cli.context import Context, pass_context
 from saga.cli.output import json_option, print_json, say
 from saga.client.orchestrator import Orchestrator
 from saga.errors import UnknownSaga, counted
-from saga.language import graph
+from saga.language import drawing
 from saga.language.definition import Saga
 from saga.ops import audit
 from saga.ops.audit import Summary, Verdict
@@ -81,7 +81,7 @@ def graph_command(context: Context, saga: str, style: str, as_json: bool) -> Non
     if as_json:
         print_json({"fingerprint": outline.fingerprint, **outline.to_json()})
     else:
-        say(graph.text(outline) if style == "text" else graph.mermaid(outline))
+        say(drawing.text(outline) if style == "text" else drawing.mermaid(outline))
 
 
 def _named(orchestrator: Orchestrator, name: str) -> Saga:

@@ -28,7 +28,7 @@ from saga import Abort, Handle, Orchestrator, Parallel, Retry, Saga, Step, __ver
 from saga.cli import saga as cli
 from saga.core.outcome import Failure, Outcome, Success
 from saga.dev import Stack
-from saga.language import graph
+from saga.language import drawing
 from saga.ops import audit, doctor
 from saga.ops.doctor.finding import Level
 from saga.ops.doctor.server import SERVER_CHECKS, Server
@@ -778,14 +778,14 @@ def test_graph_draws_forks_and_joins(shop: ModuleType) -> None:
     step = Step(shop.ship, compensate=None)
     forked = Saga("forked", Parallel(replace(step, name="a"), [replace(step, name="b"), replace(step, name="c")]))
 
-    assert graph.text(forked.outline).splitlines()[1:] == [
+    assert drawing.text(forked.outline).splitlines()[1:] == [
         "└─┬ in parallel",
         "  ├─ a             cli_shop.ship  nothing to undo",
         "  └─┬ in sequence",
         "    ├─ b           cli_shop.ship  nothing to undo",
         "    └─ c           cli_shop.ship  nothing to undo",
     ]
-    drawn = graph.mermaid(forked.outline)
+    drawn = drawing.mermaid(forked.outline)
     assert "[/fork\\]" in drawn
     assert "[\\join/]" in drawn
 

@@ -1,4 +1,4 @@
-"""Graph: a saga's structure drawn, as text for a terminal or as Mermaid for a page. Pure functions over ``Outline``."""
+"""Drawing: a saga's structure drawn, as text for a terminal or as Mermaid for a page. Pure functions over ``Outline``."""
 
 from __future__ import annotations
 
