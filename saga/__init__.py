@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         KeyBusy,
         KeyConflict,
         NotAllowed,
+        NotYet,
         SagaAbandoned,
         SagaCompensated,
         SagaError,
@@ -46,9 +47,19 @@ if TYPE_CHECKING:
         UnknownSaga,
         WorkerLost,
     )
-    from saga.language.definition import Parallel, Saga, Step
+    from saga.language.choice import Choice
+    from saga.language.definition import Saga
+    from saga.language.evidence import DidNotHappen, Happened
+    from saga.language.for_each import ForEach
+    from saga.language.graph import Graph
+    from saga.language.parallel import Parallel
     from saga.language.retry import Retry
-    from saga.language.wiring import Value
+    from saga.language.sleep import Sleep
+    from saga.language.source import Value
+    from saga.language.step import Step
+    from saga.language.sub_saga import SubSaga
+    from saga.language.try_ import Try
+    from saga.language.wait_for import WaitFor
     from saga.telemetry.signals import (
         compensation_started,
         saga_abandoned,
@@ -68,16 +79,22 @@ __all__ = [
     "BarrierError",
     "CarelessStep",
     "Cause",
+    "Choice",
     "Current",
     "DatabaseNotReady",
     "DefinitionError",
     "DefinitionWarning",
+    "DidNotHappen",
     "DoubtfulType",
+    "ForEach",
+    "Graph",
     "Handle",
+    "Happened",
     "InputError",
     "KeyBusy",
     "KeyConflict",
     "NotAllowed",
+    "NotYet",
     "Orchestrator",
     "Parallel",
     "Retry",
@@ -87,14 +104,18 @@ __all__ = [
     "SagaError",
     "SagaNotFound",
     "SagaStuck",
+    "Sleep",
     "State",
     "Status",
     "Step",
     "StepState",
     "StepStatus",
     "StepTimeout",
+    "SubSaga",
+    "Try",
     "UnknownSaga",
     "Value",
+    "WaitFor",
     "WorkerLost",
     "barrier",
     "compensation_started",
@@ -116,12 +137,22 @@ _NAMES = {
     "saga.core.state": "State Status StepState StepStatus",
     "saga.errors": (
         "AbandonedStep Abort BarrierError CarelessStep Cause DatabaseNotReady DefinitionError "
-        "DefinitionWarning DoubtfulType InputError KeyBusy KeyConflict NotAllowed SagaAbandoned "
+        "DefinitionWarning DoubtfulType InputError KeyBusy KeyConflict NotAllowed NotYet SagaAbandoned "
         "SagaCompensated SagaError SagaNotFound SagaStuck StepTimeout UnknownSaga WorkerLost"
     ),
-    "saga.language.definition": "Parallel Saga Step",
+    "saga.language.choice": "Choice",
+    "saga.language.definition": "Saga",
+    "saga.language.evidence": "DidNotHappen Happened",
+    "saga.language.for_each": "ForEach",
+    "saga.language.graph": "Graph",
+    "saga.language.parallel": "Parallel",
     "saga.language.retry": "Retry",
-    "saga.language.wiring": "Value",
+    "saga.language.sleep": "Sleep",
+    "saga.language.source": "Value",
+    "saga.language.step": "Step",
+    "saga.language.sub_saga": "SubSaga",
+    "saga.language.try_": "Try",
+    "saga.language.wait_for": "WaitFor",
     "saga.telemetry.signals": (
         "compensation_started saga_abandoned saga_compensated saga_completed saga_started saga_stuck "
         "step_failed step_succeeded"

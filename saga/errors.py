@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Protocol
 
 
@@ -234,6 +236,30 @@ class Abort(Exception):
             self.code = code
         if details is not None:
             self.details = details
+
+
+class NotYet(Exception):
+    """Raised by a task that is not done and has not failed: a certificate that is not issued yet, a bank that settles tomorrow.
+
+    The task is asked again after that time, with the same key. That costs no attempt, and no time of its ``Retry``.
+
+    Args:
+        after: when to ask again, counted from now.
+    """
+
+    def __init__(self, *words: object, after: timedelta) -> None:
+        if not isinstance(after, timedelta) or after < timedelta(0):
+            raise TypeError(
+                f"NotYet(after={brief(after)}) expected a timedelta from now on, such as timedelta(minutes=5)"
+            )
+        super().__init__(*words)
+        self.after = after
+
+    def __str__(self) -> str:
+        return super().__str__() or f"not yet; to be asked again after {self.after}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), after=self.after), self.args
 
 
 def first_line(error: BaseException) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from saga.core.text import JSON, Unencodable, canonical, dumps, refuse_large
 from saga.errors import InputError, SagaError
 from saga.language.codec import adapter, allows_none, decode, encode, problems_of
-from saga.language.definition import Job, Saga
-from saga.language.wiring import Wire, fields_of
+from saga.language.definition import Saga
+from saga.language.job import Job
+from saga.language.source import INPUT, OWN_RESULT, Wire
 
 
 class BindingError(SagaError):
@@ -38,13 +39,19 @@ class Values:
 
     Attributes:
         input: the saga's input, as JSON.
-        results: step name to result, as JSON; a step whose outcome is unknown is not in it.
+        results: names to results as they are seen from the job's place, as JSON; what never came to be, or whose outcome is
+            unknown, is not in it.
         reserved: reserved words to values that are ready to pass.
+        items: each ``ForEach`` around the job to its element, as JSON; likewise ``indexes``, from 0.
+        errors: each ``Try`` in whose ``otherwise`` the job is to why it came to that.
     """
 
     input: JSON
     results: Mapping[str, JSON]
     reserved: Mapping[str, Any]
+    items: Mapping[str, JSON] = field(default_factory=dict)
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def read_input(saga: Saga, given: Any, limit: int) -> Given:
@@ -64,9 +71,9 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
         raise InputError(f"{place}: the input cannot be stored: {error}") from None
     if not isinstance(stored, dict):
         raise InputError(f"{place}: expected a mapping of field names to values as input, got {type(given).__name__}")
-    for field, step in saga.required_fields.items():
-        if field not in stored:
-            raise InputError(f"{place}: the input has no field {field!r}, which step {step!r} needs")
+    for name, taker in saga.required_fields.items():
+        if name not in stored:
+            raise InputError(f"{place}: the input has no field {name!r}, which {saga.what(taker)} needs")
     if saga.input is None:
         _check_untyped(saga, stored)
     return Given(stored, original)
@@ -75,16 +82,19 @@ def read_input(saga: Saga, given: Any, limit: int) -> Given:
 def _check_untyped(saga: Saga, stored: dict[str, JSON]) -> None:
     """Check an input that has no type: its fields have to fit the parameters that take them."""
     place = f"saga {saga.name!r}"
-    for field in stored:
-        if field in saga.outline.steps:
-            raise InputError(f"{place}: the input has a field of the same name as step {field!r}; rename one of them")
-    for step, wire in saga.input_wires:
-        field = wire.source.path[0] if wire.source.path else "input"
-        if wire.source.path and field not in stored:
+    for name in stored:
+        if name in saga.names:
+            raise InputError(
+                f"{place}: the input has a field of the same name as {saga.what(name)}; rename one of them"
+            )
+    for taker, wire in saga.input_wires:
+        path = wire.source.path
+        if path and path[0] not in stored:
             continue
-        where = f"{place}: the input does not fit: {'.'.join(wire.source.path) or 'input'!r}, which step {step!r} takes"
+        words = ".".join(path) or "input"
+        where = f"{place}: the input does not fit: {words!r}, which {saga.what(taker)} takes"
         try:
-            _value(saga, wire, Values(stored, {}, {}))
+            _value(wire, Values(stored, {}, {}))
         except ValidationError as error:
             raise InputError(f"{where}: {problems_of(error)}") from None
         except _Absent as error:
@@ -103,22 +113,41 @@ def _validated(saga: Saga, given: Any) -> JSON:
     return encode(value, saga.input)
 
 
-def arguments(saga: Saga, job: Job, values: Values) -> dict[str, Any]:
+def arguments(saga: Saga, job: Job, values: Values) -> dict[str, Any]:  # noqa: ARG001 - whose job it is
     """The keyword arguments of one attempt.
 
     Raises:
         BindingError: a stored value does not fit its parameter; the text never shows the value.
     """
+    return _bound(job.task, job.wires, values)
+
+
+def child_input(saga: Saga, name: str, values: Values, limit: int) -> Given:
+    """The input of the child that a ``SubSaga`` starts.
+
+    Args:
+        name: the name or address of the ``SubSaga``.
+        limit: the largest input, in bytes of JSON.
+
+    Raises:
+        BindingError: a stored value does not fit its field; the text never shows the value.
+        InputError: the input does not fit the child, or cannot be stored.
+    """
+    terms = saga.terms(name)
+    return read_input(terms.saga, _bound(f"the input of saga {terms.saga.name!r}", terms.wires, values), limit)
+
+
+def _bound(owner: str, wires: Sequence[Wire], values: Values) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for wire in job.wires:
+    for wire in wires:
         try:
-            found[wire.parameter] = _value(saga, wire, values)
+            found[wire.parameter] = _value(wire, values)
         except _Absent:
             if not wire.optional:
-                raise BindingError(f"parameter {wire.parameter!r} of {job.task}: there is no value for it") from None
+                raise BindingError(f"parameter {wire.parameter!r} of {owner}: there is no value for it") from None
         except ValidationError as error:
             raise BindingError(
-                f"parameter {wire.parameter!r} of {job.task}: the stored value does not fit: {problems_of(error)}"
+                f"parameter {wire.parameter!r} of {owner}: the stored value does not fit: {problems_of(error)}"
             ) from None
     return found
 
@@ -127,36 +156,44 @@ class _Absent(LookupError):
     pass
 
 
-def _value(saga: Saga, wire: Wire, values: Values) -> Any:
+def _value(wire: Wire, values: Values) -> Any:
     source = wire.source
-    if source.origin == "constant":
-        return source.value
-    if source.origin == "reserved":
-        return _reserved(saga, wire, values)
-    if source.origin == "step":
-        if source.name not in values.results:
+    match source.origin:
+        case "constant":
+            return source.value
+        case "reserved":
+            return _reserved(wire, values)
+        case "caught":
+            return values.errors.get(source.name)
+        case "index":
+            return values.indexes[source.name]
+        case "item":
+            return _typed(wire, values.items[source.name], source.path)
+        case "step":
+            if source.name in values.results:
+                return _typed(wire, values.results[source.name], source.path)
+            if wire.missing and wire.optional:
+                raise _Absent(source.name)
             return None
-        return _typed(wire, values.results[source.name], saga.actions[source.name].returns, source.path)
-    field, *path = source.path
-    if not isinstance(values.input, dict) or field not in values.input:
-        raise _Absent(field)
-    declared = (fields_of(saga.input) or {}).get(field, Any)
-    return _typed(wire, values.input[field], declared, tuple(path))
+    name, *path = source.path
+    if not isinstance(values.input, dict) or name not in values.input:
+        raise _Absent(name)
+    return _typed(wire, values.input[name], tuple(path))
 
 
-def _reserved(saga: Saga, wire: Wire, values: Values) -> Any:
-    if wire.source.name == "input":
-        return _typed(wire, values.input, saga.input or Any, ())
+def _reserved(wire: Wire, values: Values) -> Any:
+    if wire.source == INPUT:
+        return _typed(wire, values.input, ())
     value = values.reserved[wire.source.name]
-    if wire.source.name == "result":
+    if wire.source == OWN_RESULT:
         return None if value is None else decode(value, wire.annotation)
     return value
 
 
-def _typed(wire: Wire, value: JSON, declared: Any, path: tuple[str, ...]) -> Any:
+def _typed(wire: Wire, value: JSON, path: tuple[str, ...]) -> Any:
     """A stored value as the type of the parameter, or, if that has none, as the type with which it was declared."""
     if wire.annotation is Any:
-        return _walk(decode(value, declared), path) if path else decode(value, declared)
+        return _walk(decode(value, wire.declared), path) if path else decode(value, wire.declared)
     found = _walk(value, path)
     if found is None and not allows_none(wire.annotation):
         return None

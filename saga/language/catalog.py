@@ -10,8 +10,8 @@ from saga.core.outline import StepOutline
 from saga.core.ref import Phase
 from saga.core.text import dumps
 from saga.errors import DefinitionError, UnknownSaga, did_you_mean
-from saga.language.builder import Job
 from saga.language.definition import Saga
+from saga.language.job import Job
 from saga.telemetry.facts.messages import RouteFailed
 from saga.telemetry.stream import emit
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
 from saga.core.address import name_of
 from saga.core.outline import Outline
 from saga.errors import DefinitionWarning
-from saga.language.builder import Builder, Job
-from saga.language.step import PRIORITY, Fixed, Parallel, Step, is_priority
-from saga.language.wiring import Value, Wire
+from saga.language.builder import Builder
+from saga.language.fixed import Fixed
+from saga.language.job import Job
+from saga.language.parallel import Parallel
+from saga.language.source import Value, Wire
+from saga.language.step import PRIORITY, Step, is_priority
+from saga.language.visibility import Known
+from saga.language.walk import Construct
 
 Input = TypeVar("Input", default=Any)
 """The type of a saga's input."""
@@ -27,7 +32,7 @@ class Saga(Fixed, Generic[Input]):
 
     Args:
         name: its name, also in the log.
-        steps: ``Step`` and ``Parallel``, in order.
+        steps: ``Step``, ``Parallel`` and the other constructs, in order.
         input: the type of its input: a pydantic model, a dataclass or a ``TypedDict``; any mapping if not said.
         throws_abort: the exceptions that a task lists in Celery's ``throws=`` mean that definitely nothing happened, as if its
             step had ``abort_on=``. A step's own ``abort_on=`` comes first.
@@ -39,58 +44,78 @@ class Saga(Fixed, Generic[Input]):
 
     Attributes:
         outline: its bare structure.
+        names: all that has a name in it, in order, with what it is: ``step``, ``Choice``, …
         actions: step name to the job that does it.
-        undos: step name to the job that undoes it, for the steps that have one.
+        undos: step name to the job that undoes it, for the steps that have one; likewise ``confirms`` and ``checks``.
+        functions: the name of a ``Choice`` to the job that decides it, for those that ask a function.
         shortest_timeout: of all its jobs, in seconds.
+        returns: each name to the type of the result.
+        results: what can be named at its end.
         asks: the steps whose unknown outcome a person settles. A started saga keeps what was defined at its start.
+        point_of_no_return: after what it cannot be undone as a whole, in words; ``None`` if it always can be.
         warnings: what may be a mistake; each was issued as a Python warning when the saga was built.
     """
 
     name: str
-    items: tuple[Step | Parallel, ...]
+    items: tuple[Construct, ...]
     input: type[Input] | None
     outline: Outline
+    names: Mapping[str, str]
     actions: Mapping[str, Job]
     undos: Mapping[str, Job]
+    confirms: Mapping[str, Job]
+    checks: Mapping[str, Job]
+    functions: Mapping[str, Job]
     shortest_timeout: float
+    returns: Mapping[str, Any]
+    results: Mapping[str, Known]
     required_fields: Mapping[str, str]
     input_wires: tuple[tuple[str, Wire], ...]
     throws_abort: bool
     on_failure: Literal["rollback", "ask"]
     asks: tuple[str, ...]
+    point_of_no_return: str | None
     warnings: tuple[DefinitionWarning, ...]
+    _terms: Mapping[str, Any]
+    _children: tuple[Saga[Any], ...]
 
     def __init__(
         self,
         name: str,
-        *steps: Step | Parallel,
+        *steps: Construct,
         input: type[Input] | None = None,
         throws_abort: bool = False,
         on_failure: Literal["rollback", "ask"] = "rollback",
     ) -> None:
-        builder = Builder(name, input, throws_abort=throws_abort)
-        builder.check_kind(throws_abort, on_failure)
-        doc = builder.sequence(steps, in_parallel=False)
+        builder = Builder(name, input, throws_abort=throws_abort, on_failure=on_failure)
+        built = builder.build(steps)
+        walk = builder.walk
+        kinds = ("actions", "undos", "confirms", "checks", "functions")
+        vars(self).update({kind: MappingProxyType(builder.in_order(getattr(walk, kind))) for kind in kinds})
         vars(self).update(
             name=name,
             items=steps,
             input=input,
-            outline=Outline(name, doc),
-            actions=MappingProxyType(builder.actions),
-            undos=MappingProxyType(builder.undos),
-            shortest_timeout=min(job.timeout for jobs in (builder.actions, builder.undos) for job in jobs.values()),
+            outline=Outline(name, built.doc),
+            names=MappingProxyType(builder.ground.names),
+            shortest_timeout=min((job.timeout for job in self.jobs()), default=_UNTIMED),
+            returns=MappingProxyType(walk.returns),
+            results=MappingProxyType(dict(built.gives)),
             required_fields=MappingProxyType(builder.required_fields()),
             input_wires=builder.input_wires() if input is None else (),
             throws_abort=throws_abort,
             on_failure=on_failure,
-            asks=tuple(builder.asks),
-            warnings=tuple(builder.warnings),
+            asks=tuple(name for name in builder.ground.names if name in walk.asks),
+            point_of_no_return=builder.point_of_no_return(built.pivot),
+            warnings=tuple(builder.ground.warnings),
+            _terms=MappingProxyType(walk.terms),
+            _children=tuple(walk.children),
         )
         for warning in self.warnings:
             warnings.warn(warning, stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"<Saga {self.name}: {', '.join(self.outline.steps)}>"
+        return f"<Saga {self.name}: {', '.join(self.names)}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Saga) and (
@@ -111,15 +136,64 @@ class Saga(Fixed, Generic[Input]):
         """Whether it has the same name and structure, so that each can go on with what the other began."""
         return self.name == other.name and self.outline.fingerprint == other.outline.fingerprint
 
-    def job(self, step: str, undo: bool) -> Job:
-        """What runs the action of the step at an address, or its undo."""
-        jobs = self.undos if undo else self.actions
-        return jobs[step] if step in jobs else jobs[name_of(step)]
+    @overload
+    def job(self, step: str, undo: bool) -> Job: ...
+
+    @overload
+    def job(self, step: str, phase: str = "step") -> Job: ...
+
+    def job(self, step: str, phase: str | bool = "step", undo: bool | None = None) -> Job:  # type: ignore[misc]
+        """What runs at an address.
+
+        Args:
+            step: the address of a step, or of a ``Choice`` that asks a function.
+            phase: ``step``, ``compensation``, ``confirmation`` or ``check``; ``True`` stands for the second, ``False`` for the
+                first.
+            undo: the same as a ``phase`` that is ``True`` or ``False``.
+
+        Raises:
+            KeyError: nothing runs there.
+        """
+        said = phase if undo is None else undo
+        if isinstance(said, bool):
+            said = "compensation" if said else "step"
+        jobs: Mapping[str, Job] = getattr(self, _JOBS[said])
+        name = step if step in self.names else name_of(step)
+        return self.functions[name] if said == "step" and name in self.functions else jobs[name]
 
     def jobs(self) -> Iterator[Job]:
-        """Every action and every undo."""
-        yield from self.actions.values()
-        yield from self.undos.values()
+        """All that it runs: actions, undos, confirmations, checks and functions."""
+        for jobs in (self.actions, self.undos, self.confirms, self.checks, self.functions):
+            yield from jobs.values()
 
+    def terms(self, name: str) -> Any:
+        """What is in the definition only of a ``ForEach``, ``Sleep``, ``WaitFor``, ``Try`` or ``SubSaga``, by its name or address.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return self._terms[name_of(name)]
+
+    def children(self) -> Iterator[Saga[Any]]:
+        """The sagas that it starts as steps, and theirs."""
+        for child in self._children:
+            yield child
+            yield from child.children()
+
+    def waits(self, signal: str) -> Iterator[Any]:
+        """The terms of each ``WaitFor`` that takes a signal, in order of definition."""
+        for name in self.names:
+            terms = self._terms.get(name)
+            if signal in getattr(terms, "signals", ()):
+                yield terms
+
+    def what(self, name: str) -> str:
+        """A part of it in words, by its name: ``step 'reserve'``."""
+        return f"{self.names.get(name, 'step')} {name!r}"
+
+
+_JOBS = {"step": "actions", "compensation": "undos", "confirmation": "confirms", "check": "checks"}
+_UNTIMED = 300.0
+"""The shortest timeout, in seconds, of a saga that runs nothing."""
 
 __all__ = ["PRIORITY", "Input", "Job", "Parallel", "Saga", "Step", "Value", "is_priority"]

@@ -256,3 +256,62 @@ def _compare_objects(written: _Shape, read: _Shape) -> Fit:
 def _compare_field(written: _Shape, read: _Shape, wanted: Any) -> Fit:
     """Compare a field with what is wanted in its place: a description, anything, or no such field."""
     return Fit.NEVER if wanted is False else _compare(written, read.inside(wanted))
+
+
+# --- what a type may be written as ------------------------------------------------------------------------------------
+
+
+def can_be(annotation: Any, value: Any) -> bool:
+    """Whether a value of that type can be that text, number, truth or ``None`` as JSON. ``True`` if that is not known."""
+    kinds = _kinds(annotation)
+    return kinds is None or any(_can_be(kind.schema, value) for kind in kinds)
+
+
+def can_be_list(annotation: Any) -> bool:
+    """Whether a value of that type can be a list as JSON. ``True`` if that is not known."""
+    kinds = _kinds(annotation)
+    return kinds is None or any(kind.schema.get("type", "array") == "array" for kind in kinds)
+
+
+def can_be_time(annotation: Any) -> bool:
+    """Whether a value of that type can be a moment or a duration as JSON. ``True`` if that is not known."""
+    kinds = _kinds(annotation)
+    texts = [kind.schema for kind in kinds or () if kind.schema.get("type", "string") == "string"]
+    return kinds is None or any(text.get("format", "date-time") in ("date-time", "duration") for text in texts)
+
+
+def possible(annotation: Any) -> list[Any] | None:
+    """All that a value of that type can be as JSON, if they are listed: those of a ``Literal``, an enum, ``bool``."""
+    found: list[Any] = []
+    for kind in _kinds(annotation) or (_Shape(_ANYTHING),):
+        values = [True, False] if kind.schema.get("type") == "boolean" else _values(kind.schema)
+        if values is None:
+            return None
+        found += values
+    return found
+
+
+def _kinds(annotation: Any) -> list[_Shape] | None:
+    if annotation is Any:
+        return None
+    written = _written(annotation)
+    return None if written is None else list(written.choices())
+
+
+def _can_be(schema: Schema, value: Any) -> bool:
+    listed = _values(schema)
+    if listed is not None:
+        return any(_is_same(value, each) for each in listed)
+    kind = schema.get("type")
+    if not isinstance(kind, str):
+        return True
+    if isinstance(value, bool) or value is None:
+        return kind == ("null" if value is None else "boolean")
+    if isinstance(value, str):
+        return kind == "string"
+    return kind == "number" or (kind == "integer" and float(value).is_integer())
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON: ``1`` is not ``True``."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

@@ -5,120 +5,55 @@ Arguments are bound by name, as pytest binds fixtures: a parameter names an inpu
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
-from celery.app.task import Task
-from pydantic import BaseModel
-from pydantic.errors import PydanticUserError
-from typing_extensions import is_typeddict
-
-from saga.errors import DefinitionError, DefinitionWarning, DoubtfulType, brief, did_you_mean
-from saga.language.codec import adapter, typed_dict_fields
+from saga.errors import DefinitionError, DoubtfulType, brief, did_you_mean
+from saga.language.annotation import at, check_type, fields_of, plain, resolving, shown, takes_text
+from saga.language.codec import allows_none
 from saga.language.fit import Fit, fit
+from saga.language.signature import Parameter, Signature
+from saga.language.source import INPUT, OWN_RESULT, RESERVED, Source, Value, Wire
+from saga.language.visibility import Found, Ground, Here
 
-RESERVED = ("input", "idempotency_key", "action_key", "error", "result", "connection", "session")
-"""Names that mean the same in every saga."""
-_COMPENSATION_ONLY = ("error", "result")
 _TRANSACTIONAL_ONLY = ("connection", "session")
-_TEXTS = ("error", "idempotency_key", "action_key")
+_KEYS = ("idempotency_key", "action_key")
+_TEXTS = ("error", *_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A constant for a parameter, in ``bind``: ``bind={"kind": Value("sold")}``."""
+class Role(Enum):
+    """What takes the arguments."""
 
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a value comes from.
-
-    Attributes:
-        origin: ``input``, ``step``, ``constant`` or ``reserved``.
-        name: the step's name or the reserved word.
-        path: what to take out of it, field by field.
-        value: the constant.
-    """
-
-    origin: str
-    name: str = ""
-    path: tuple[str, ...] = ()
-    value: Any = None
+    ACTION = "action"
+    COMPENSATION = "compensation"
+    CONFIRMATION = "confirmation"
+    CHECK = "check"
+    OTHER = "other"
+    """The function of a ``Choice``, or the input of a child."""
 
 
-INPUT = Source("reserved", "input")
-_OWN_RESULT = Source("reserved", "result")
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """One parameter and its source.
-
-    Attributes:
-        annotation: the type it wants; ``Any`` if it says none.
-        optional: it has a default, and the source may be absent.
-    """
-
-    parameter: str
-    source: Source
-    annotation: Any = Any
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A task's parameter as its signature has it."""
-
-    name: str
-    annotation: Any
-    optional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A task's parameters and the type it returns."""
-
-    parameters: tuple[Parameter, ...]
-    returns: Any
-
-    def names(self) -> tuple[str, ...]:
-        """The names of the parameters."""
-        return tuple(parameter.name for parameter in self.parameters)
+_PHASES = (Role.ACTION, Role.COMPENSATION, Role.CONFIRMATION, Role.CHECK)
+_AFTERWARDS = (Role.COMPENSATION, Role.CONFIRMATION)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What can be named at one place of a saga.
+    """What takes arguments, or follows paths, at one place of a saga.
 
     Attributes:
-        place: the saga and the step, in words, for errors.
-        fields: the input's fields and their types; ``None`` if the input has no type.
-        steps: the steps whose results are there, and the types they return.
-        names: every step of the saga.
-        own: the step itself, whose result its compensation gets.
-        compensating: it is a compensation.
-        transactional: the step runs in the log's transaction.
-        input: the type of the input.
-        warnings: the list for what may be a mistake.
+        place: the saga and the step or construct, in words, for errors.
+        own: the type of the step's own result, for what comes after its action.
+        transactional: it runs in the log's transaction.
     """
 
     place: str
-    fields: Mapping[str, Any] | None
-    steps: Mapping[str, Any]
-    names: frozenset[str] = frozenset()
-    own: str | None = None
-    compensating: bool = False
+    ground: Ground
+    here: Here
+    role: Role = Role.ACTION
+    own: Any = Any
     transactional: bool = False
-    input: Any = Any
-    warnings: list[DefinitionWarning] = field(default_factory=list)
 
     def wire(self, signature: Signature, bind: Mapping[str, str | Value]) -> tuple[Wire, ...]:
         """Find the source of every parameter.
@@ -129,32 +64,67 @@ class Scope:
         for name in bind:
             if name not in signature.names():
                 hint = _hint(name, signature.names())
-                raise DefinitionError(f"{self.place}: bind names {name!r}, but the task has no such parameter{hint}")
+                raise DefinitionError(
+                    f"{self.place}: bind names {name!r}, but {signature.owner} has no such parameter{hint}"
+                )
         return tuple(wire for parameter in signature.parameters if (wire := self._wire_one(parameter, bind)))
+
+    def follow(self, option: str, path: Any) -> Wire:
+        """Find where a path leads: what a parameter could name, and then fields. The annotation of the wire is the type there.
+
+        Args:
+            option: the option with which it was given.
+
+        Raises:
+            DefinitionError: it leads nowhere, or to what may be missing.
+        """
+        said = f"{option}={brief(path)}"
+        head, fields = self._parts(said, path, "'input.field', 'step' or 'step.field'")
+        found = self._found(said, head, fields)
+        if found is None:
+            raise DefinitionError(
+                f"{self.place}: {said} names nothing that is there by then{self._why_not(head)}"
+                f"{_hint(head, self._candidates())}; an input field is written 'input.{head}'"
+            )
+        if found.missing:
+            raise DefinitionError(
+                f"{self.place}: {said} names a result that may be missing: {found.missing}; move this to where it is "
+                f"certainly there, or ask a function or a step whose parameter {head!r} takes None"
+            )
+        return Wire(option, found.source, at(found.type, _rest(found.source)), declared=found.type)
+
+    # what a name stands for
 
     def _wire_one(self, parameter: Parameter, bind: Mapping[str, str | Value]) -> Wire | None:
         if parameter.name in bind:
-            source: Source | None = self._bound(parameter.name, bind[parameter.name])
+            found: Found | None = self._bound(parameter.name, bind[parameter.name])
         else:
-            source = self._named(parameter)
-        if source is None:
+            found = self._named(parameter)
+        if found is None:
             return None
+        if found.missing and not parameter.optional and not allows_none(parameter.annotation):
+            raise DefinitionError(
+                f"{self.place}: parameter {parameter.name!r} names a result that may be missing: {found.missing}; "
+                f"let it take None, or give it a default"
+            )
         annotation = parameter.annotation
-        if annotation is Any and source == _OWN_RESULT:
-            annotation = self.steps[self.own or ""]
-        wire = Wire(parameter.name, source, annotation, parameter.optional)
+        if annotation is Any and found.source == OWN_RESULT:
+            annotation = self.own
+        wire = Wire(parameter.name, found.source, annotation, parameter.optional, found.type, bool(found.missing))
         self._check_type(wire)
         self._check_fit(wire)
         return wire
 
-    def _named(self, parameter: Parameter) -> Source | None:
+    def _named(self, parameter: Parameter) -> Found | None:
         name = parameter.name
-        source = self._reserved(name, parameter.optional) if name in RESERVED else self._lookup(name)
-        if source is not None or parameter.optional:
-            return source
-        if name in self.names:
+        found = self._reserved(name, parameter.optional) if name in RESERVED else self.here.find(self.ground, name)
+        if found is not None or parameter.optional:
+            return found
+        if name in self.ground.hidden:
+            raise DefinitionError(f"{self.place}: parameter {name!r} cannot be provided{self._why_not(name)}")
+        if name in self.ground.names:
             raise DefinitionError(
-                f"{self.place}: parameter {name!r} names a step that is not over by then "
+                f"{self.place}: parameter {name!r} names a {self.ground.names[name]} that is not over by then "
                 f"(it comes later, or in another branch); move one of the two, or give the parameter a default"
             )
         raise DefinitionError(
@@ -162,229 +132,149 @@ class Scope:
             f"name an input field or an earlier step, give it a default, or set it with bind={{{name!r}: ...}}"
         )
 
-    def _lookup(self, name: str) -> Source | None:
-        if name in self.steps:
-            return Source("step", name)
-        if self.fields is None:
-            return None if name in self.names else Source("input", path=(name,))
-        return Source("input", path=(name,)) if name in self.fields else None
+    def _why_not(self, name: str) -> str:
+        why = self.ground.hidden.get(name)
+        return f": {why}" if why else ""
 
-    def _reserved(self, name: str, optional: bool) -> Source | None:
+    def _reserved(self, name: str, optional: bool) -> Found | None:
+        if name == "error" and self.here.caught is not None and self.role not in _AFTERWARDS:
+            return Found(Source("caught", self.here.caught), str)
         wrong = None
-        if name in _COMPENSATION_ONLY and not self.compensating:
-            wrong = f"{name!r} is for compensations only"
+        if name == "error" and self.role is not Role.COMPENSATION:
+            wrong = f"{name!r} is for compensations only, and for what stands in the otherwise= of a Try"
+        elif name == "result" and self.role not in _AFTERWARDS:
+            wrong = f"{name!r} is for compensations only, and for confirm="
+        elif name in _KEYS and self.role not in _PHASES:
+            wrong = f"{name!r} is for the tasks of steps only"
         elif name in _TRANSACTIONAL_ONLY and not self.transactional:
             wrong = f"{name!r} is for steps with transactional=True only"
         if wrong is None:
-            return Source("reserved", name)
+            kind = {"input": self.ground.input or Any, "result": self.own}.get(name, Any)
+            return Found(Source("reserved", name), kind)
         if optional:
             return None
         raise DefinitionError(f"{self.place}: parameter {name!r} cannot be provided: {wrong}")
 
-    def _bound(self, parameter: str, target: str | Value) -> Source:
+    def _bound(self, parameter: str, target: str | Value) -> Found:
         if isinstance(target, Value):
-            return Source("constant", value=target.value)
+            return Found(Source("constant", value=target.value), Any)
+        said = f"bind={{{parameter!r}: {brief(target)}}}"
         if not isinstance(target, str):
             raise DefinitionError(
-                f"{self.place}: bind={{{parameter!r}: {brief(target)}}} expected 'input.field', 'step', 'step.field' or "
+                f"{self.place}: {said} expected 'input.field', 'step', 'step.field' or "
                 f"Value(constant); for a constant write Value({brief(target)})"
             )
+        head, path = self._parts(said, target, "'input.field', 'step' or 'step.field'")
+        found = self._found(said, head, path)
+        if found is None or (found.source.origin == "input" and head != "input"):
+            raise DefinitionError(
+                f"{self.place}: {said} names no earlier step{self._why_not(head)}{_hint(head, self._candidates())}; "
+                f"an input field is written 'input.{head}', a constant Value({brief(target)})"
+            )
+        return found
+
+    def _parts(self, said: str, target: Any, expected: str) -> tuple[str, list[str]]:
+        if not isinstance(target, str):
+            raise DefinitionError(f"{self.place}: {said} expected a path: {expected}, such as 'input.email'")
         head, *path = target.split(".")
         if "" in (head, *path):
-            raise DefinitionError(
-                f"{self.place}: bind={{{parameter!r}: {brief(target)}}} has an empty part; "
-                f"expected 'input.field', 'step' or 'step.field', such as 'input.email'"
-            )
+            raise DefinitionError(f"{self.place}: {said} has an empty part; expected {expected}, such as 'input.email'")
+        return head, path
+
+    def _found(self, said: str, head: str, path: list[str]) -> Found | None:
+        """Where a head with fields leads."""
         if head == "input":
-            return self._bound_input(parameter, target, path)
-        if head in RESERVED and not path:
-            found = self._reserved(head, optional=False)
-            assert found is not None
+            return self._in_input(said, path)
+        if head in RESERVED:
+            return None if path else self._reserved(head, optional=False)
+        found = self.here.find(self.ground, head)
+        if found is None or not path:
             return found
-        if head in self.steps:
-            self._check_path(parameter, target, self.steps[head], path)
-            return Source("step", head, tuple(path))
-        raise DefinitionError(
-            f"{self.place}: bind={{{parameter!r}: {brief(target)}}} names no earlier step{_hint(head, self._candidates())}; "
-            f"an input field is written 'input.{head}', a constant Value({brief(target)})"
-        )
+        self._check_path(said, at(found.type, found.source.path[1:]), path)
+        return found._replace(source=replace(found.source, path=(*found.source.path, *path)))
 
-    def _bound_input(self, parameter: str, target: str, path: list[str]) -> Source:
+    def _in_input(self, said: str, path: list[str]) -> Found:
+        ground = self.ground
         if not path:
-            return Source("reserved", "input")
-        if self.fields is not None:
-            if path[0] not in self.fields:
+            return Found(INPUT, ground.input or Any)
+        if ground.fields is not None:
+            if path[0] not in ground.fields:
                 raise DefinitionError(
-                    f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
-                    f"the input has no field {path[0]!r}{_hint(path[0], self.fields)}"
+                    f"{self.place}: {said}: the input has no field {path[0]!r}{_hint(path[0], ground.fields)}"
                 )
-            self._check_path(parameter, target, self.fields[path[0]], path[1:])
-        return Source("input", path=tuple(path))
+            self._check_path(said, ground.fields[path[0]], path[1:])
+        return Found(Source("input", path=tuple(path)), (ground.fields or {}).get(path[0], Any))
 
-    def _check_path(self, parameter: str, target: str, annotation: Any, path: list[str]) -> None:
+    # the checks
+
+    def _check_path(self, said: str, annotation: Any, path: list[str]) -> None:
         for name in path:
-            with resolving(f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: an annotation of {annotation!r}"):
-                fields = fields_of(annotation)
+            with resolving(f"{self.place}: {said}: an annotation of {annotation!r}"):
+                fields = fields_of(plain(annotation))
             if fields is None:
                 return
             if name not in fields:
                 raise DefinitionError(
-                    f"{self.place}: bind={{{parameter!r}: {brief(target)}}}: "
-                    f"{getattr(annotation, '__name__', annotation)} has no field {name!r}{_hint(name, fields)}"
+                    f"{self.place}: {said}: {shown(plain(annotation))} has no field {name!r}{_hint(name, fields)}"
                 )
             annotation = fields[name]
 
     def _check_type(self, wire: Wire) -> None:
-        if wire.source.origin == "reserved":
-            if wire.source.name in _TRANSACTIONAL_ONLY:
-                return
-            if wire.source.name in _TEXTS and not _takes_text(wire.annotation):
-                raise DefinitionError(
-                    f"{self.place}: parameter {wire.parameter!r}: `{wire.source.name}` is a text: annotate it str"
-                )
+        name = wire.source.name
+        if wire.source.origin == "reserved" and name in _TRANSACTIONAL_ONLY:
+            return
+        word = "error" if wire.source.origin == "caught" else name if wire.source.origin == "reserved" else ""
+        if word in _TEXTS and not takes_text(wire.annotation):
+            raise DefinitionError(f"{self.place}: parameter {wire.parameter!r}: `{word}` is a text: annotate it str")
         check_type(f"{self.place}: parameter {wire.parameter!r}", wire.annotation)
 
     def _check_fit(self, wire: Wire) -> None:
         """Whether what comes from a step or the input can be what the parameter takes."""
-        found = self._provided(wire.source)
+        found = self._provided(wire)
         if found is None or wire.annotation is Any:
             return
         what, given, path = found
         how = fit(given, path, wire.annotation)
         if how is Fit.ALWAYS:
             return
-        place = f"{self.place}: parameter {wire.parameter!r} takes {_shown(wire.annotation)}"
-        what += f" is {_shown(_at(given, path))}"
+        place = f"{self.place}: parameter {wire.parameter!r} takes {shown(wire.annotation)}"
+        what += f" is {shown(at(given, path))}"
         remedy = f"give both the same annotation, or take another value with bind={{{wire.parameter!r}: ...}}"
         if how is Fit.NEVER:
             raise DefinitionError(f"{place}, but {what}, which never fits; {remedy}")
-        self.warnings.append(DoubtfulType(f"{place}, and {what}, which may not fit", remedy))
+        self.ground.warnings.append(DoubtfulType(f"{place}, and {what}, which may not fit", remedy))
 
-    def _provided(self, source: Source) -> tuple[str, Any, tuple[str, ...]] | None:
+    def _provided(self, wire: Wire) -> tuple[str, Any, tuple[str, ...]] | None:
         """Where a value comes from, in words; the type that holds it; and its place in that type."""
+        source = wire.source
         if source.origin == "step":
-            words = f"{'.'.join((source.name, *source.path))!r}"
-            return f"the result {words}", self.steps[source.name], source.path
-        if source == _OWN_RESULT:
-            return "the result of its action", self.steps[self.own or ""], ()
-        if self.fields is None:
+            return f"the result {'.'.join((source.name, *source.path))!r}", wire.declared, source.path
+        if source == OWN_RESULT:
+            return "the result of its action", self.own, ()
+        if source.origin == "item":
+            words = ".".join(("the element", *source.path))
+            return f"{words} of ForEach {source.name!r}", wire.declared, source.path
+        if source.origin == "index":
+            return f"the index in ForEach {source.name!r}", int, ()
+        if self.ground.fields is None:
             return None
         if source == INPUT:
-            return "the input", self.input, ()
+            return "the input", self.ground.input, ()
         if source.origin == "input":
-            return f"the input's {'.'.join(source.path)!r}", self.input, source.path
+            return f"the input's {'.'.join(source.path)!r}", self.ground.input, source.path
         return None
 
     def _candidates(self) -> list[str]:
-        return [*(self.fields or ()), *self.steps, *RESERVED]
+        return [*self.here.candidates(self.ground), *RESERVED]
 
 
-def signature_of(place: str, task: Task) -> Signature:
-    """Read a task's signature.
-
-    Raises:
-        DefinitionError: its arguments cannot be bound by name, or an annotation cannot be resolved.
-    """
-    run = inspect.unwrap(task.run)
-    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
-        raise DefinitionError(f"{place}: {task.name} is an async def, which Celery does not run; make it a plain def")
-    hints = _hints(place, task)
-    parameters = []
-    for name, parameter in inspect.signature(task.run).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            kind = (
-                f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else f"the positional-only parameter {name!r}"
-            )
-            raise DefinitionError(
-                f"{place}: {task.name} takes {kind}, but arguments are bound by name; give it a plain name"
-            )
-        if parameter.kind is not parameter.VAR_KEYWORD:
-            parameters.append(Parameter(name, hints.get(name, Any), parameter.default is not parameter.empty))
-    returns = hints.get("return", Any)
-    check_type(f"{place}: the result of {task.name}", returns)
-    return Signature(tuple(parameters), returns)
+def _rest(source: Source) -> tuple[str, ...]:
+    """The fields below what a source was declared as."""
+    return source.path[1:] if source.origin == "input" else source.path
 
 
-def _hints(place: str, task: Task) -> dict[str, Any]:
-    try:
-        with resolving(f"{place}: an annotation of {task.name}"):
-            return typing.get_type_hints(inspect.unwrap(task.run), include_extras=True)
-    except TypeError:
-        return {}
-
-
-@contextmanager
-def resolving(what: str) -> Iterator[None]:
-    """Report an annotation with a name that does not exist, or that is not an expression.
-
-    Raises:
-        DefinitionError: it cannot be resolved.
-    """
-    try:
-        yield
-    except (NameError, AttributeError, SyntaxError) as error:
-        raise DefinitionError(
-            f"{what} cannot be resolved ({error}); import that name when the module runs, not only under TYPE_CHECKING"
-        ) from None
-
-
-def check_type(what: str, annotation: Any) -> None:
-    """Make sure that values of a type can be stored and read back.
-
-    Raises:
-        DefinitionError: pydantic does not know how, or an annotation in that type cannot be resolved.
-    """
-    if annotation is Any:
-        return
-    try:
-        with resolving(f"{what}: an annotation of its type"):
-            adapter(annotation).rebuild()
-    except PydanticUserError as error:
-        problem = str(error).split("\n", 1)[0]
-        raise DefinitionError(f"{what} has a type that cannot be stored as JSON: {problem}") from None
-
-
-def fields_of(annotation: Any) -> Mapping[str, Any] | None:
-    """The fields of a pydantic model, dataclass or typed dictionary, with their types; ``None`` for any other type."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {name: info.annotation for name, info in annotation.model_fields.items()}
-    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        hints = typing.get_type_hints(annotation, include_extras=True)
-        return {item.name: hints[item.name] for item in dataclasses.fields(annotation)}
-    if is_typeddict(annotation):
-        return {name: hint for name, (hint, _) in typed_dict_fields(annotation).items()}
-    return None
-
-
-def promised_fields(annotation: Any) -> frozenset[str]:
-    """The fields that every value of such a type has."""
-    if is_typeddict(annotation):
-        return frozenset(name for name, (_, required) in typed_dict_fields(annotation).items() if required)
-    return frozenset(fields_of(annotation) or ())
-
-
-def _takes_text(annotation: Any) -> bool:
-    """Whether a text is a value of the annotated type."""
-    annotation = getattr(annotation, "__supertype__", getattr(annotation, "__value__", annotation))
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _takes_text(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return any(map(_takes_text, typing.get_args(annotation)))
-    return annotation in (Any, str, object)
-
-
-def _at(annotation: Any, path: Sequence[str]) -> Any:
-    """The type of a field of a field."""
-    for name in path:
-        annotation = (fields_of(annotation) or {}).get(name, Any)
-    return annotation
-
-
-def _shown(annotation: Any) -> str:
-    """A type as its definition has it."""
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-
-
-def _hint(name: str, candidates: typing.Iterable[str]) -> str:
+def _hint(name: str, candidates: Iterable[str]) -> str:
     return did_you_mean(name, candidates, likeness=0.5)
+
+
+__all__ = ["RESERVED", "Role", "Scope", "Source", "Value", "Wire", "fields_of"]
