@@ -51,10 +51,10 @@ STATUSES: Mapping[Status, str] = {
 }
 WORDS: Mapping[str, str] = {
     "input": "the whole input, as its declared type",
-    "idempotency_key": "the key of this action, or of this undo; the same on every attempt",
-    "action_key": "the key of the action; in an undo, the key of what it undoes",
-    "error": "in an undo: why the saga is rolled back",
-    "result": "in an undo: what its own action returned, `None` if the outcome is unknown",
+    "idempotency_key": "the key of this action, undo or confirmation, the same on every attempt; in a check, that of the action",
+    "action_key": "the key of the action; in an undo or a confirmation, that of what it undoes or confirms",
+    "error": "in an undo: why the saga is rolled back; in the `otherwise` of a `Try`: why it came to that",
+    "result": "in an undo or a confirmation: what its own action returned, `None` if the outcome is unknown",
     "connection": "in a transactional step: a SQLAlchemy `Connection` in the log's transaction",
     "session": "in a transactional step: a SQLAlchemy `Session` in the log's transaction",
 }

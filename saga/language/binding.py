@@ -159,22 +159,22 @@ class _Absent(LookupError):
 def _value(wire: Wire, values: Values) -> Any:
     source = wire.source
     match source.origin:
-        case "constant":
-            return source.value
-        case "reserved":
-            return _reserved(wire, values)
-        case "caught":
-            return values.errors.get(source.name)
-        case "index":
-            return values.indexes[source.name]
-        case "item":
-            return _typed(wire, values.items[source.name], source.path)
         case "step":
             if source.name in values.results:
                 return _typed(wire, values.results[source.name], source.path)
             if wire.missing and wire.optional:
                 raise _Absent(source.name)
             return None
+        case "reserved":
+            return _reserved(wire, values)
+        case "item":
+            return _typed(wire, values.items[source.name], source.path)
+        case "index":
+            return values.indexes[source.name]
+        case "caught":
+            return values.errors.get(source.name)
+        case "constant":
+            return source.value
     name, *path = source.path
     if not isinstance(values.input, dict) or name not in values.input:
         raise _Absent(name)

@@ -43,13 +43,17 @@ class Catalog:
         return sorted(self._by_fingerprint)
 
     def add(self, saga: Saga) -> None:
-        """Register a definition, in place of one that has the same name and structure.
+        """Register a definition with its children, in place of those that have the same name and structure.
 
         Raises:
             DefinitionError: another one has its name.
         """
         if not isinstance(saga, Saga):
             raise DefinitionError(f"expected a Saga to register, got {saga!r}; register with sagas=[saga, ...]")
+        for each in (*saga.children(), saga):
+            self._add(each)
+
+    def _add(self, saga: Saga) -> None:
         known = self._by_name.get(saga.name)
         if known is not None and not known.is_like(saga):
             raise DefinitionError(

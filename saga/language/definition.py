@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from saga.core.address import name_of
 from saga.core.outline import Outline
+from saga.core.ref import Phase
 from saga.errors import DefinitionWarning
 from saga.language.builder import Builder
 from saga.language.fixed import Fixed
@@ -76,6 +77,7 @@ class Saga(Fixed, Generic[Input]):
     asks: tuple[str, ...]
     point_of_no_return: str | None
     warnings: tuple[DefinitionWarning, ...]
+    _jobs: Mapping[str | bool, Mapping[str, Job]]
     _terms: Mapping[str, Any]
     _children: tuple[Saga[Any], ...]
 
@@ -108,6 +110,7 @@ class Saga(Fixed, Generic[Input]):
             asks=tuple(name for name in builder.ground.names if name in walk.asks),
             point_of_no_return=builder.point_of_no_return(built.pivot),
             warnings=tuple(builder.ground.warnings),
+            _jobs={key: jobs for keys, jobs in self._by_phase() for key in keys},
             _terms=MappingProxyType(walk.terms),
             _children=tuple(walk.children),
         )
@@ -154,12 +157,14 @@ class Saga(Fixed, Generic[Input]):
         Raises:
             KeyError: nothing runs there.
         """
-        said = phase if undo is None else undo
-        if isinstance(said, bool):
-            said = "compensation" if said else "step"
-        jobs: Mapping[str, Job] = getattr(self, _JOBS[said])
-        name = step if step in self.names else name_of(step)
-        return self.functions[name] if said == "step" and name in self.functions else jobs[name]
+        jobs = self._jobs[phase if undo is None else undo]
+        return jobs[step] if step in jobs else jobs[name_of(step)]
+
+    def _by_phase(self) -> Iterator[tuple[tuple[str | bool, ...], Mapping[str, Job]]]:
+        yield (Phase.STEP, False), {**self.actions, **self.functions}
+        yield (Phase.COMPENSATION, True), self.undos
+        yield (Phase.CONFIRMATION,), self.confirms
+        yield (Phase.CHECK,), self.checks
 
     def jobs(self) -> Iterator[Job]:
         """All that it runs: actions, undos, confirmations, checks and functions."""
@@ -192,7 +197,6 @@ class Saga(Fixed, Generic[Input]):
         return f"{self.names.get(name, 'step')} {name!r}"
 
 
-_JOBS = {"step": "actions", "compensation": "undos", "confirmation": "confirms", "check": "checks"}
 _UNTIMED = 300.0
 """The shortest timeout, in seconds, of a saga that runs nothing."""
 

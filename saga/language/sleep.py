@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
-from saga.core.text import JSON
 from saga.errors import DefinitionError
 from saga.language.annotation import shown
-from saga.language.codec import adapter
 from saga.language.fit import can_be_time
 from saga.language.fixed import Made
 from saga.language.step import seconds
@@ -63,21 +59,3 @@ class SleepTerms:
     """
 
     seconds: float | None
-
-
-def read_time(value: JSON) -> timedelta | datetime:
-    """What a path of a ``Sleep`` led to; a moment without a zone is in UTC.
-
-    Raises:
-        ValueError: it is neither a duration nor a moment.
-    """
-    if isinstance(value, str) and not value.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        for kind in (datetime, timedelta):
-            try:
-                found: timedelta | datetime = adapter(kind).validate_python(value)
-            except ValidationError:
-                continue
-            if isinstance(found, datetime) and found.tzinfo is None:
-                return found.replace(tzinfo=UTC)
-            return found
-    raise ValueError(f"expected a timedelta or a datetime, got a {type(value).__name__}")

@@ -20,6 +20,7 @@ from saga.language.visibility import Found, Ground, Here
 
 _TRANSACTIONAL_ONLY = ("connection", "session")
 _KEYS = ("idempotency_key", "action_key")
+_WORDS = frozenset(RESERVED) - {"input"}
 _TEXTS = ("error", *_KEYS)
 
 
@@ -80,7 +81,7 @@ class Scope:
         """
         said = f"{option}={brief(path)}"
         head, fields = self._parts(said, path, "'input.field', 'step' or 'step.field'")
-        found = self._found(said, head, fields)
+        found = None if head in _WORDS else self._found(said, head, fields)
         if found is None:
             raise DefinitionError(
                 f"{self.place}: {said} names nothing that is there by then{self._why_not(head)}"

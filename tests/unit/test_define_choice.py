@@ -153,8 +153,8 @@ def test_a_step_of_another_way_is_not_visible():
         (Choice("input.plann", {"basic": []}, name="c"), ["on='input.plann'", "no field 'plann'", "did you mean 'plan'?"]),
         (Choice("plann", {"basic": []}, name="c"), ["on='plann'", "names nothing that is there", "did you mean 'plan'?"]),
         (Choice("input..plan", {"basic": []}, name="c"), ["on='input..plan'", "empty part"]),
-        (Choice("connection", {"basic": []}, name="c"), ["'connection'", "transactional"]),
-        (Choice("idempotency_key", {"basic": []}, name="c"), ["'idempotency_key' is for the tasks of steps only"]),
+        (Choice("connection", {"basic": []}, name="c"), ["on='connection'", "names nothing that is there"]),
+        (Choice("error", {"basic": []}, name="c"), ["on='error'", "names nothing that is there"]),
         (Choice(5, {"basic": []}, name="c"), ["on=5", "expected a path", "plain function"]),  # type: ignore[arg-type]
         (Choice(task_of(named("ask")), {"basic": []}, name="c"), ["the task shop.ask", "plain function"]),
         (Choice(decide, {"basic": []}, name="c"), ["nothing provides parameter 'before'"]),

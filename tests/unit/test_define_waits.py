@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from saga import Choice, Sleep, Step, WaitFor
-from saga.language.sleep import SleepTerms, read_time
+from saga.language.sleep import SleepTerms
 from saga.language.wait_for import WaitForTerms
 
 from .definitions import Definition, lacks, named, refused, step, taking
@@ -73,27 +73,6 @@ def test_a_sleep_may_be_until_what_a_path_leads_to(path: str):
 def test_a_sleep_is_refused_with_what_is_wrong(sleep: Sleep, words: list[str]):
     text = refused(sleep, input=Plan)
     assert lacks(text, ["saga 'shop'", *words]) == [], text
-
-
-@pytest.mark.parametrize(
-    ("value", "time"),
-    [
-        ("2026-01-01T12:00:00", datetime(2026, 1, 1, 12, tzinfo=UTC)),
-        ("2026-01-01T12:00:00Z", datetime(2026, 1, 1, 12, tzinfo=UTC)),
-        ("2026-01-01T12:00:00+02:00", datetime(2026, 1, 1, 10, tzinfo=UTC)),
-        ("PT5M", timedelta(minutes=5)),
-        ("P7D", timedelta(days=7)),
-        ("-PT5M", timedelta(minutes=-5)),
-    ],
-)
-def test_a_time_is_read_from_its_json(value: str, time: Any):
-    assert read_time(value) == time
-
-
-@pytest.mark.parametrize("value", [None, 5, "5", "5.5", "soon", True, [], {}, "1767225600"])
-def test_what_is_no_time_is_refused(value: Any):
-    with pytest.raises(ValueError, match="expected a timedelta or a datetime"):
-        read_time(value)
 
 
 # --- WaitFor ----------------------------------------------------------------------------------------------------------

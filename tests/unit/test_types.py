@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 import sqlalchemy
@@ -22,7 +23,23 @@ from celery import Celery, shared_task
 from django.db import connection, connections
 from sqlalchemy.orm import Session, scoped_session
 
-from saga import Orchestrator, Parallel, Saga, Step
+from saga import (
+    Choice,
+    DidNotHappen,
+    ForEach,
+    Graph,
+    Happened,
+    NotYet,
+    Orchestrator,
+    Parallel,
+    Retry,
+    Saga,
+    Sleep,
+    Step,
+    SubSaga,
+    Try,
+    WaitFor,
+)
 
 app = Celery("shop")
 
@@ -74,6 +91,37 @@ def start(
     orchestrator.start(typed, Order("A1"), connection="postgresql://host/shop")  # wrong
     orchestrator.start(typed, Order("A1"), connection=sqlalchemy.create_engine("sqlite://"))  # wrong
 
+
+@app.task
+def find(idempotency_key: str) -> Happened | DidNotHappen:
+    if not idempotency_key:
+        raise NotYet("tomorrow", after=timedelta(days=1))
+    return Happened("R1") if idempotency_key > "a" else DidNotHappen()
+
+
+def decide(sku: str) -> str: ...
+
+
+hour = timedelta(hours=1)
+whole = Saga(
+    "whole",
+    Graph(Step(reserve, compensate=release), [Sleep(hour, name="rest")], after={"rest": ["reserve"]}),
+    Choice(decide, {"a": [Step(charge, compensate=refund)], 5: [], True: [Sleep("input.at", name="more")]}, otherwise=[]),
+    Choice("input.sku", [WaitFor("approval", payload=Order, timeout=hour, on_timeout=[])], name="by_sku"),
+    ForEach("input.skus", [SubSaga(typed, bind={"sku": "item"})], name="each", item="item", limit=3),
+    Try(Step(charge, name="fast", compensate=None), retry=Retry(), otherwise=[Parallel(Sleep(hour, name="x"))], name="try"),
+    Step(reserve, name="held", compensate=release, confirm=charge, confirm_bind={"sku": "input.sku"}, check=find, within=hour),
+    SubSaga(typed, name="child", pivot=True),
+    input=Order,
+)
+Choice("input.sku", {"a": Step(charge)}, name="c")  # wrong
+ForEach("input.skus", Step(charge), name="f")  # wrong
+SubSaga(Step(charge))  # wrong
+Sleep(60, name="s")  # wrong
+NotYet("tomorrow")  # wrong
+Graph(Step(charge), after={"a": 5})  # wrong
+Try(Step(charge), retry=3, name="t")  # wrong
+WaitFor("a", timeout=60)  # wrong
 
 Step(5)  # wrong
 other: Saga[Parcel] = typed  # wrong
