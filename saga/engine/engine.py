@@ -195,11 +195,8 @@ class Engine:
         if draft.worker is not None:
             self.memory.note(draft.instance.id, written.entries)
         self.publish(written.dispatches)
-        emit(
-            Appended(
-                draft.instance.outline.name, draft.instance.id, draft.events, draft.state, written.state, draft.worker
-            )
-        )
+        name, moved = draft.instance.outline.name, draft.status is not None
+        emit(Appended(name, draft.instance.id, draft.events, draft.state, written.state, moved, draft.worker))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 

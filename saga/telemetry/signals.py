@@ -38,7 +38,7 @@ def _announce(fact: Appended) -> None:
                   error_type=event.error_type, code=event.code, details=event.details, outcome=event.outcome)  # fmt: skip
     if after.rolling_back and not before.rolling_back:
         _send(compensation_started, saga, saga_id=saga_id, reason=after.reason)
-    if (status := after.status) is not before.status:
+    if fact.moved and (status := after.status) is not before.status:
         if status is Status.COMPLETED:
             _send(saga_completed, saga, saga_id=saga_id)
         elif status is Status.COMPENSATED:

@@ -25,6 +25,7 @@ class Appended(Fact):
 
     Attributes:
         events: what was appended together.
+        moved: the saga's status or its reason is another one now.
         worker: the number of the worker that wrote them, if one did.
     """
 
@@ -33,6 +34,7 @@ class Appended(Fact):
     events: Sequence[Event]
     before: State
     after: State
+    moved: bool
     worker: int | None
 
 
