@@ -85,13 +85,15 @@ class Performer:
                 return Interruption(TIME_LIMIT)
             return Failure(error, effect=False, final=True, traceback=traceback_of(error))
         reach(f"{attempt.path}.before_task")
-        outcome = self._trace(attempt, task, kwargs, carrier, current)
+        outcome = self._trace(attempt, job, task, kwargs, carrier, current)
         reach(f"{attempt.path}.after_task")
         if isinstance(outcome, Success) and (session := reserved.get("session")) is not None:
             session.flush()
         return outcome
 
-    def _trace(self, attempt: Attempt, task: Task, kwargs: dict[str, Any], carrier: Any, current: Current) -> Outcome:
+    def _trace(
+        self, attempt: Attempt, job: Job, task: Task, kwargs: dict[str, Any], carrier: Any, current: Current
+    ) -> Outcome:
         """Run the task as Celery's worker would: signals, hooks, ``self.request`` and instrumentation stay."""
         number = uuid4()
         task_id, carrier_id = str(number), getattr(carrier, "id", None)
@@ -107,7 +109,7 @@ class Performer:
         context = set_current(current)
         try:
             watch.begin(self._app, task.name, number, carrier)
-            with asking(attempt.job.refusal) as question:
+            with asking(job.refusal) as question:
                 traced = trace_task(task, task_id, (), kwargs, request, app=self._app)
         except Reject as error:
             return refused(error)
@@ -115,24 +117,24 @@ class Performer:
             watch.leave()
             reset_current(context)
         if traced.info is None:
-            return self._returned(attempt, traced.retval)
+            return self._returned(job, traced.retval, undo=current.compensating)
         raised = traced.info.retval
         if isinstance(raised, NotImplementedError) and self._stopping():
             return Interruption(TOLD_TO_STOP)  # how a solo pool breaks off a task
-        outcome = outcome_of(traced.info.state, raised, question, transactional=attempt.job.transactional)
+        outcome = outcome_of(traced.info.state, raised, question, transactional=job.transactional)
         watch.refused = isinstance(outcome, Failure) and is_refusal(outcome.error, question)
         return outcome
 
-    def _returned(self, attempt: Attempt, value: Any) -> Outcome:
+    def _returned(self, job: Job, value: Any, *, undo: bool) -> Outcome:
         try:
-            return Success(result_json(value, attempt.job.returns, self._max_payload, as_declared=not attempt.undo))
+            return Success(result_json(value, job.returns, self._max_payload, as_declared=not undo))
         except Exception as error:
             problem = (
                 error
                 if isinstance(error, ResultError)
                 else ResultError(f"it fails while it is stored: {describe(error)}")
             )
-            return Failure(problem, effect=not attempt.job.transactional, final=True)
+            return Failure(problem, effect=not job.transactional, final=True)
 
 
 def _current(attempt: Attempt, connection: sqlalchemy.Connection | None) -> Current:
