@@ -12,7 +12,7 @@ from uuid import UUID
 from saga.client.ids import uuid7
 from saga.core.events import Entry, SagaStarted
 from saga.core.machine import decide, replay
-from saga.core.rows import Dispatch, place_of
+from saga.core.rows import place_of
 from saga.core.text import Unencodable, clean_text, digest, dumps, refuse_large
 from saga.crashpoints import reach
 from saga.engine.engine import Engine
@@ -206,7 +206,7 @@ class Starter:
     def _follow_up(self, orders: Sequence[Order], openings: Sequence[Opening], opened: Sequence[Opened]) -> None:
         reach("start.after_open")
         new = [(order, opening) for order, opening, found in zip(orders, openings, opened, strict=True) if found.new]
-        self._engine.publish([message for _, opening in new for message in _messages(opening)])
+        self._engine.publish([message for _, opening in new for message in opening.dispatches])
         for order, _ in new:
             emit(SagaOpened(order.saga.name, order.id))
 
@@ -254,14 +254,6 @@ class Starter:
                 except Busy:
                     raise _definition_held(saga) from None
                 self._registered.add(saga.outline.fingerprint)
-
-
-def _messages(opening: Opening) -> list[Dispatch]:
-    return [
-        Dispatch(opening.id, place.lane, place.queue, place.priority)
-        for place in opening.rows
-        if place.sent and opening.sent and place.queue
-    ]
 
 
 def _same_input(order: Order, saga_id: UUID, input_hash: str) -> UUID:

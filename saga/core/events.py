@@ -37,6 +37,7 @@ class SagaStarted(Event):
         asks: the steps whose unknown outcome a person settles, before anything is undone for it.
         ask_first: a person decides at any failure whether it goes forward or back.
         trace: the headers that carry on the trace in which it was started.
+        parent: of which saga it is a part, as ``Parent.data`` says it.
     """
 
     kind = "saga_started"
@@ -47,6 +48,7 @@ class SagaStarted(Event):
     asks: list[str] | None = None
     ask_first: bool = False
     trace: dict[str, str] | None = None
+    parent: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 
 class Phase(StrEnum):
@@ -79,3 +80,29 @@ class AttemptRef(NamedTuple):
     def next(self) -> AttemptRef:
         """The attempt after it."""
         return AttemptRef(self.lane, self.step, self.attempt + 1, self.phase)
+
+
+class Parent(NamedTuple):
+    """Where in another saga a saga is a part of it.
+
+    Attributes:
+        step: the address there.
+    """
+
+    saga_id: UUID
+    lane: str
+    step: str
+
+    @property
+    def data(self) -> dict[str, str]:
+        """How the first entry of the log says it."""
+        return {"saga": str(self.saga_id), "lane": self.lane, "step": self.step}
+
+    @classmethod
+    def read(cls, data: Mapping[str, str]) -> Parent:
+        """What the first entry of a log says of it.
+
+        Raises:
+            KeyError, ValueError: it says something else.
+        """
+        return cls(UUID(data["saga"]), data["lane"], data["step"])

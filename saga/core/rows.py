@@ -60,6 +60,8 @@ class Place:
         owned: the worker that writes it keeps the lane.
         watch: of an owned lane, seconds after which the relay looks at it: the shortest timeout of what may follow.
         sent: its message goes out right after the commit.
+        until: the end of the time that the step's action has as a whole. Past it, the worker that claims the lane decides
+            first; and a claim leaves its attempt no more than what is left.
     """
 
     lane: str
@@ -72,13 +74,19 @@ class Place:
     owned: bool = False
     watch: float = 0.0
     sent: bool = False
+    until: Due | None = None
 
     def row(self) -> dict[str, Any]:
         """It as JSON."""
         due = self.due or _NOW
+        said = (
+            {"until": self.until.moment and self.until.moment.isoformat(), "within": self.until.seconds}
+            if self.until
+            else {}
+        )
         return {"lane": self.lane, "step": self.step, "attempt": self.attempt, "phase": self.phase, "queue": self.queue,
                 "priority": self.priority, "due": due.moment and due.moment.isoformat(), "wait": due.seconds,
-                "owned": self.owned, "watch": self.watch, "sent": self.sent}  # fmt: skip
+                "owned": self.owned, "watch": self.watch, "sent": self.sent, **said}  # fmt: skip
 
 
 _NOW = Due()

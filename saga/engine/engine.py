@@ -158,9 +158,10 @@ class Engine:
 
     def write_all(self, drafts: Sequence[Draft], store: Store | None = None) -> list[Written | None]:
         """Append drafts of different sagas, by one worker, in one statement: each of them wins or loses by itself."""
-        times = (store or self.store).append([_addition(draft) for draft in drafts], drafts[0].worker)
+        found = (store or self.store).append([_addition(draft) for draft in drafts], drafts[0].worker)
         return [
-            self._written(draft, times[draft.instance.id]) if draft.instance.id in times else None for draft in drafts
+            self._written(draft, won.at, won.woken) if (won := found.get(draft.instance.id)) else None
+            for draft in drafts
         ]
 
     def find(self, draft: Draft) -> Written | None:
@@ -178,7 +179,7 @@ class Engine:
         same = all(_same(entry.event, event) for entry, event in zip(entries, draft.events, strict=True))
         return self._written(draft, at) if together and same else None
 
-    def _written(self, draft: Draft, at: datetime) -> Written:
+    def _written(self, draft: Draft, at: datetime, woken: Sequence[Dispatch] = ()) -> Written:
         entries = [Entry(seq, event, at, draft.worker) for seq, event in enumerate(draft.events, draft.state.seq + 1)]
         if isinstance(draft.events[0], AttemptSucceeded):
             # The draft lacks only the time, which a success does not need.
@@ -188,7 +189,7 @@ class Engine:
         else:
             state = replay(draft.instance.outline, entries, draft.state)
         owed = dispatches(draft.instance.id, draft.changes) if draft.changes else []
-        return Written(entries, state, at, draft.kept, owed)
+        return Written(entries, state, at, draft.kept, [*owed, *woken])
 
     def follow_up(self, draft: Draft, written: Written) -> None:
         """Tell the rest of the world what is committed now: send the messages that are owed, and what was appended."""

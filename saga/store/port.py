@@ -17,10 +17,11 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from saga.core.due import Due
 from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Task, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Stored, Task, Wish
 
 
 class Clock(Protocol):
@@ -172,25 +173,34 @@ class Store(Protocol):
 
     # --- progress
 
-    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, Stored]:
         """Append to the logs of different sagas, and change their rows as follows from it: of each saga all or nothing.
 
+        The parts of a saga that an addition opens are there if it wins, and only then. A change of status that concerns a
+        parent makes the parent's lane due in the same transaction; who appends sends the message.
+
         Returns:
-            the sagas whose place in the log was the next one and free, and who are not too late, with the time.
+            the sagas whose place in the log was the next one and free, and who are neither too late nor too early, with the
+            time.
         """
 
     def request(self, addition: Addition) -> datetime | None:
         """Append what an operator asks for; a completed saga is taken up again.
 
+        A ``signal_received`` under a key that the log has already is not appended. A parent's lane is made due, as by
+        ``append``; its message is left to the relay.
+
         Returns:
-            when; ``None`` where its place in the log is taken, or the saga not completed any more.
+            when; ``None`` where its place in the log is taken, the saga not completed any more, or the signal there.
         """
 
     def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:
         """Take lanes that are free and due: the start of each one's attempt is appended, each row gets an owner.
 
         Args:
-            limits: JSON of the definitions whose lanes to take: fingerprint to the timeouts of the lanes' steps.
+            limits: JSON of the definitions whose lanes to take: fingerprint to phase to name of a step to the data of the
+                entry that starts its attempt, with ``timeout``; and ``watch``: the seconds after which the relay looks at a
+                lane. Of a lane whose action has less time left, the timeout is that.
 
         Returns:
             what became of each; nothing for those that there are not.
@@ -212,6 +222,18 @@ class Store(Protocol):
 
         Args:
             unknown: the saga's definition is not here; a worker that has it offers the lane sooner.
+        """
+
+    def sleep_on(self, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
+        """Let a free lane without an attempt, of which nothing is to be decided now, wait until then; it keeps its problem.
+
+        Args:
+            seen: when it was due, as the claim's offer said. If that is something else since, somebody has woken the lane,
+                and it stays as it is.
+            due: as in its row: of a lane that waits for a saga or a signal only, far away.
+
+        Returns:
+            whether it was put off.
         """
 
     def hand_on(self, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:

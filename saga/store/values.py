@@ -9,8 +9,9 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from saga.core.events import Entry, Event, SagaStarted, entry_from_row
-from saga.core.rows import Changes, Place
+from saga.core.events import Entry, Event, SagaStarted, data_of, entry_from_row
+from saga.core.ref import Parent
+from saga.core.rows import Changes, Dispatch, Place
 from saga.errors import DatabaseNotReady, SagaError
 
 Lane = tuple[UUID, str]
@@ -42,6 +43,7 @@ class Header:
         tags: as they were given.
         reason: what it is stuck on, else why it was abandoned or is rolled back.
         realm: whose it is; empty: any app's.
+        parent: of which saga it is a part.
     """
 
     id: UUID
@@ -55,15 +57,22 @@ class Header:
     updated_at: datetime
     finished_at: datetime | None
     realm: str = ""
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewStatus:
-    """What the instance's row is to say from now on."""
+    """What the instance's row is to say from now on.
+
+    Attributes:
+        parent: of a part of another saga: whose lane is to be told. A status that is terminal or stuck, or follows on stuck,
+            makes that lane due at once, if it is free and without an attempt, and its problem says if this saga is stuck.
+    """
 
     status: str
     reason: str | None
     terminal: bool
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,10 @@ class Addition:
         before: the saga's deadline, where one of the events starts an action: after it, nothing is appended.
         after: when the entry before was written, if that is to be looked at, too. A log that does not have the entry
             before, as after a failover to a standby that lagged, takes nothing.
+        not_before: before that moment, by the store's clock, nothing is appended: the twin of ``before``.
+        openings: parts of this saga that begin with this, in the same transaction. Their realm is its own; if a key of theirs
+            is taken, the append is ``Refused``.
+        signal_key: nothing is appended if the log has a ``signal_received`` with this key.
     """
 
     saga_id: UUID
@@ -83,6 +96,22 @@ class Addition:
     status: NewStatus | None = None
     before: datetime | None = None
     after: datetime | None = None
+    not_before: datetime | None = None
+    openings: Sequence[Opening] = ()
+    signal_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """That an addition won.
+
+    Attributes:
+        at: when, by the store's clock.
+        woken: the message that offers the parent's lane.
+    """
+
+    at: datetime
+    woken: tuple[Dispatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +140,7 @@ class Offer:
         won: the lane is taken, and the start of its attempt appended.
         entries: the columns of what the log has after the entries that were known, the new one last. Of the whole log, if
             it does not have those; empty, if the lane is neither taken nor to be decided about.
+        due: of a lane that is to be decided about, since when; who finds nothing to do tells ``sleep_on``.
     """
 
     fingerprint: str
@@ -119,6 +149,7 @@ class Offer:
     open: bool
     won: bool
     entries: list[Row]
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +175,7 @@ class Opening:
         tags: as JSON.
         input_hash: what a second start under the same key is compared by.
         sent: the messages of what is due at once go out right after the commit.
+        parent: of which saga it is a part; its first entry says it, too.
     """
 
     id: UUID
@@ -155,6 +187,22 @@ class Opening:
     started: SagaStarted
     rows: Sequence[Place]
     sent: bool
+    parent: Parent | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data of its first entry."""
+        said = data_of(self.started)
+        return said if self.parent is None else {**said, "parent": self.parent.data}
+
+    @property
+    def dispatches(self) -> list[Dispatch]:
+        """The messages to send once it is committed."""
+        return [
+            Dispatch(self.id, place.lane, place.queue, place.priority)
+            for place in self.rows
+            if place.sent and self.sent and place.queue
+        ]
 
 
 class TransactionEnded(SagaError):

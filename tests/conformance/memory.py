@@ -73,4 +73,5 @@ class MemoryStand(Stand):
         values = {field.name: getattr(work, field.name, None) for field in fields(Row)}
         values["due"] = None if seconds < -1e9 else seconds
         values["sent"] = None if work.sent is None else (now - work.sent).total_seconds()
+        values["until"] = None if work.until is None else (work.until - now).total_seconds()
         return Row(**values)

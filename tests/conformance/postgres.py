@@ -26,7 +26,7 @@ from .stand import REALM, Row, Stand
 _TABLES = ("log", "work", "instance", "definition", "relay", "probe", "worker")
 _TIMES = {
     "log": ["at"],
-    "work": ["due_at", "sent"],
+    "work": ["due_at", "sent", "until"],
     "instance": ["started_at", "updated_at", "finished_at"],
     "probe": ["sent_at", "through"],
     "relay": ["looked_at"],
@@ -110,7 +110,8 @@ class PostgresStand(Stand):
             """
             SELECT lane, step, attempt, phase, queue, priority,
                 CASE WHEN due_at > '1980-01-01' THEN extract(epoch FROM due_at - clock_timestamp())::float8 END, watch,
-                extract(epoch FROM clock_timestamp() - sent)::float8, dispatches, worker, token, problem, realm
+                extract(epoch FROM clock_timestamp() - sent)::float8, dispatches, worker, token, problem, realm,
+                extract(epoch FROM until - clock_timestamp())::float8
             FROM saga.work WHERE saga_id = %s ORDER BY lane COLLATE "C"
             """,
             saga_id,

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from saga.core.due import Due
 from saga.core.events import AttemptStarted, AttemptSucceeded, Event, SagaStarted
 from saga.core.outline import DEADLINE, Fork, Outline
-from saga.core.ref import Phase
+from saga.core.ref import Parent, Phase
 from saga.core.rows import Changes, Dispatch, Place
 from saga.core.text import dumps
 from saga.store.port import Rounds, Store
@@ -34,6 +34,7 @@ class Row:
     Attributes:
         due: seconds from now; ``None`` where it is due at once.
         sent: seconds since.
+        until: seconds from now.
     """
 
     lane: str
@@ -50,6 +51,7 @@ class Row:
     token: UUID | None
     problem: str | None
     realm: str
+    until: float | None
 
 
 class Stand(ABC):
@@ -188,7 +190,7 @@ class Relaying:
 def opening_of(
     outline: Outline, *, key: str | None = None, tags: Any = None, delay: float = 0.0, sent: bool = True, queue: str = QUEUE,
     deadline: float | None = None, priority: int | None = None, input: Any = None,
-    hash: str = "hash", id: UUID | None = None,
+    hash: str = "hash", id: UUID | None = None, parent: Parent | None = None,
 ) -> Opening:  # fmt: skip
     """What opens a saga of an outline."""
     first = outline.main.items[0]
@@ -201,7 +203,7 @@ def opening_of(
     if deadline is not None:
         places.append(Place(DEADLINE, "", None, Phase.STEP, queue, priority, Due(None, deadline)))
     started = SagaStarted(input, deadline=deadline, delay=delay or None)
-    return Opening(id or uuid4(), outline.name, outline.fingerprint, key, tags, hash, started, places, sent)
+    return Opening(id or uuid4(), outline.name, outline.fingerprint, key, tags, hash, started, places, sent, parent)
 
 
 def limits_of(*outlines: Outline, timeout: float = TIMEOUT) -> str:

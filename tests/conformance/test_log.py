@@ -12,7 +12,7 @@ from saga.core.due import Due
 from saga.core.events import CancelRequested, CompensateRequested, Paused, SagaStarted, StepSkipped
 from saga.core.ref import Phase
 from saga.errors import CorruptLog
-from saga.store.values import Addition, NewStatus, Refused, ValueRefused
+from saga.store.values import Addition, NewStatus, Refused, Stored, ValueRefused
 
 from .stand import COMPLETED, FORKED, LINE, Stand, changes, place, started, succeeded
 
@@ -26,8 +26,8 @@ def test_an_entry_goes_to_the_next_place(stand: Stand) -> None:
 
 def test_the_time_that_is_returned_is_that_of_the_entry(stand: Stand) -> None:
     saga = stand.start()
-    times = stand.store.append([Addition(saga, 2, [Paused()])], None)
-    assert times == {saga: stand.at(saga, 2)}
+    found = stand.store.append([Addition(saga, 2, [Paused()])], None)
+    assert found == {saga: Stored(stand.at(saga, 2))}
 
 
 @pytest.mark.parametrize("seq", [-1, 0, 1, 2, 4, 9])

@@ -23,9 +23,10 @@ from saga.cli.context import Context
 from saga.cli.lanes import read_lanes
 from saga.client.ids import uuid7
 from saga.config import Settings
-from saga.core.events import Paused
+from saga.core.events import Paused, SagaStarted
 from saga.core.outcome import Failure, Success
-from saga.core.rows import Dispatch
+from saga.core.ref import Parent, Phase
+from saga.core.rows import Changes, Dispatch, Place
 from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
@@ -33,7 +34,7 @@ from saga.relay import Relay
 from saga.store.postgres import appends, clock, due, fleet, work
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
-from saga.store.values import Ping
+from saga.store.values import Addition, NewStatus, Opening, Ping
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
@@ -192,6 +193,21 @@ def keep_up(parties: Parties) -> None:
     assert looked < 60
 
 
+def begin_parts(parties: Parties) -> None:
+    """A worker begins a saga that is a part of another, with an entry of that one."""
+    handle, store = parties.start(), parties.worker.orchestrator.store
+    rows = [Place("main", "a", 1, Phase.STEP, "celery")]
+    part = Opening(uuid7(), "short", SHORT.outline.fingerprint, None, None, "hash", SagaStarted({}), rows, True,
+                   Parent(handle.id, "main", "a"))  # fmt: skip
+    assert store.append([Addition(handle.id, 2, [Paused()], openings=[part])], 1)
+    status = NewStatus("stuck", "no", False, part.parent)
+    moved = Changes(SHORT.outline.fingerprint, None, moved=[Place("main", "a", None, Phase.STEP, "celery")])
+    assert store.append([Addition(handle.id, 3, [Paused()], moved)], 1)
+    [stored] = store.append([Addition(part.id, 2, [Paused()], status=status)], 1).values()
+    [message] = stored.woken
+    assert message.saga_id == handle.id
+
+
 def rebuild(parties: Parties) -> None:
     """What `saga check --rebuild` does."""
     parties.start()
@@ -279,7 +295,7 @@ def command_line_of_the_reader(parties: Parties, monkeypatch: pytest.MonkeyPatch
 
 
 USES: dict[str, list[Callable[[Parties], None]]] = {
-    "saga_worker": [run_sagas, keep_up, rebuild],
+    "saga_worker": [run_sagas, keep_up, begin_parts, rebuild],
     "saga_operator": [operate],
     "saga_client": [start_sagas],
     "saga_reader": [read],
@@ -301,6 +317,7 @@ def test_a_worker_may_do_its_work_once_the_tables_are_upgraded_before_rights_are
     schema.upgrade(owner)
     owner.dispose()
     keep_up(parties)
+    begin_parts(parties)
 
 
 # --- and no more ------------------------------------------------------------------------------------------------------

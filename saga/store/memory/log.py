@@ -22,15 +22,17 @@ from saga.core.events import (
     data_of,
     kind_of,
 )
-from saga.core.outline import DEADLINE, Fork, Lane, Outline
+from saga.core.outline import DEADLINE, Outline
 from saga.core.ref import Phase
-from saga.core.rows import Changes, Place
+from saga.core.rows import Changes, Dispatch, Place
 from saga.core.state import Status
 from saga.core.text import digest
 from saga.errors import CorruptLog
+from saga.store.memory.beginning import may_begin
 from saga.store.memory.jsonb import integer, later, require, stored, text_of
+from saga.store.memory.parts import tell_parent
 from saga.store.memory.tables import Record, SagaRows, Transaction, Work, refuse_twice
-from saga.store.values import Addition, End, Header, NewStatus, Opening, ValueRefused, entries_of
+from saga.store.values import Addition, End, Header, NewStatus, Opening, Refused, Stored, ValueRefused, entries_of
 
 USER = "memory"
 """The role that operators are there as."""
@@ -77,26 +79,16 @@ def _check(within: Transaction, saga: Opening, realm: str) -> None:
     doc = within.definition(saga.fingerprint)
     if doc is None or json.loads(doc)["saga"] != saga.name:
         raise ValueRefused("a saga can be started of a registered definition only, under its name")
-    first = _first_steps(Outline.from_json(json.loads(doc)).main)
     deadlines = [place for place in saga.rows if place.lane == DEADLINE]
     others = [place for place in saga.rows if place.lane != DEADLINE]
     fit = all(place.step == "" and place.attempt is None for place in deadlines) and (
         not deadlines or saga.started.deadline is not None
     )
-    fit = fit and all(place.attempt == 1 and first.get(place.lane) == place.step for place in others)
-    if not fit or len(others) != len(first):
+    if not fit or not may_begin(json.loads(doc)["steps"], others):
         raise ValueRefused("a saga can be started at the first steps of its definition only")
     short = len(realm) <= 500 and len(saga.input_hash) <= 500 and all(len(p.queue or "") <= 500 for p in saga.rows)
     if not short or not (saga.key is None or 1 <= len(saga.key) <= 500):
         raise ValueRefused("the key, the realm and the queues of a saga have 500 characters at most")
-
-
-def _first_steps(lane: Lane) -> dict[str, str]:
-    """Lane to step of what is run first."""
-    first = lane.items[0]
-    if not isinstance(first, Fork):
-        return {lane.name: first.name}
-    return {name: step for branch in first.lanes for name, step in _first_steps(branch).items()}
 
 
 def _new(within: Transaction, saga: Opening, realm: str) -> SagaRows:
@@ -104,10 +96,21 @@ def _new(within: Transaction, saga: Opening, realm: str) -> SagaRows:
     for text in (saga.name, saga.key or "", saga.input_hash, realm):
         text_of(text)
     header = Header(
-        saga.id, saga.name, saga.fingerprint, saga.key, str(Status.RUNNING), None, None, now, now, None, realm
+        saga.id,
+        saga.name,
+        saga.fingerprint,
+        saga.key,
+        str(Status.RUNNING),
+        None,
+        None,
+        now,
+        now,
+        None,
+        realm,
+        saga.parent,
     )
     rows = SagaRows(header, stored(saga.tags), saga.input_hash)
-    rows.log.append(Record(1, kind_of(saga.started), None, None, None, stored(data_of(saga.started)), None, now))
+    rows.log.append(Record(1, kind_of(saga.started), None, None, None, stored(saga.data), None, now))
     for place in saga.rows:
         sent = place.sent and saga.sent
         seconds = place.due.seconds if place.due else 0.0
@@ -123,7 +126,7 @@ def _new(within: Transaction, saga: Opening, realm: str) -> SagaRows:
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
-def append(within: Transaction, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+def append(within: Transaction, additions: Sequence[Addition], worker: int | None) -> dict[UUID, Stored]:
     """Append to the logs of sagas, and change their rows as follows from it: of each saga all or nothing."""
     now = within.tables.now
     # Values are refused whether or not the place is free.
@@ -144,10 +147,20 @@ def append(within: Transaction, additions: Sequence[Addition], worker: int | Non
         rows.log += [first, *(Record(*record) for record in found[1:])]
         if addition.changes is not None:
             _change(within, rows, addition.changes, worker, addition.changes.fingerprint)
+        for opening in addition.openings:
+            _begin(within, opening, rows.header.realm)
+        woken: tuple[Dispatch, ...] = ()
         if addition.status is not None:
+            woken = tell_parent(within, addition.status.parent, rows.header, addition.status)
             _project(rows, addition.status, now, terminal=addition.status.terminal)
-        won[addition.saga_id] = now
+        won[addition.saga_id] = Stored(now, woken)
     return won
+
+
+def _begin(within: Transaction, opening: Opening, realm: str) -> None:
+    """A part of a saga begins with it."""
+    if not within.put(opening.id, _new(within, opening, realm), 0.0):
+        raise Refused("this violates the constraint instance_key_name")
 
 
 def _record(addition: Addition, index: int, event: Event, worker: int | None, now: datetime) -> tuple[Any, ...]:
@@ -158,10 +171,16 @@ def _record(addition: Addition, index: int, event: Event, worker: int | None, no
 
 
 def _may_follow(rows: SagaRows, addition: Addition, now: datetime) -> bool:
-    """Whether the log has the entry before, and it is not too late."""
+    """Whether the log has the entry before, and it is neither too late nor too early, and no signal that is there already."""
     last = rows.entry(addition.seq - 1)
-    in_time = addition.before is None or addition.before > now
-    return last is not None and last.at == (addition.after or last.at) and in_time
+    in_time = (addition.before is None or addition.before > now) and (addition.not_before or now) <= now
+    new = addition.signal_key is None or not has_signal(rows, addition.signal_key)
+    return last is not None and last.at == (addition.after or last.at) and in_time and new
+
+
+def has_signal(rows: SagaRows, key: str) -> bool:
+    """Whether a signal was received under that key."""
+    return any(record.kind == "signal_received" and json.loads(record.data).get("key") == key for record in rows.log)
 
 
 def _check_values(changes: Changes) -> None:
@@ -202,7 +221,11 @@ def _standing(within: Transaction, place: Place, token: UUID | None, worker: int
     else:
         due_at = within.tables.at_once
     return {"due_at": due_at, "watch": place.watch, "sent": now if place.sent else None, "dispatches": int(place.sent),
-            "worker": worker if place.owned else None, "token": token if place.owned else None}  # fmt: skip
+            "until": _until(place, now), "worker": worker if place.owned else None, "token": token if place.owned else None}  # fmt: skip
+
+
+def _until(place: Place, now: datetime) -> datetime | None:
+    return None if place.until is None else place.until.moment or later(now, place.until.seconds)
 
 
 def _queue(queue: str | None) -> str:
@@ -234,7 +257,8 @@ def request(within: Transaction, addition: Addition) -> datetime | None:
     again = isinstance(event, CompensateRequested)
     if rows is None or (again and rows.header.status != Status.COMPLETED):
         return None
-    taken = addition.seq <= len(rows.log)
+    key = getattr(event, "key", None)
+    taken = addition.seq <= len(rows.log) or (key is not None and has_signal(rows, key))
     if taken or not _may_follow(rows, replace(addition, before=None), within.tables.now):
         return None
     rows.log.append(Record(*record))
@@ -244,6 +268,7 @@ def request(within: Transaction, addition: Addition) -> datetime | None:
     require(status is not None or not again, "instance.status, not null")
     if status is not None:
         terminal = status.status in list(Status) and Status(status.status).terminal
+        tell_parent(within, rows.header.parent, rows.header, status, sent=False)
         _project(rows, status, within.tables.now, terminal=terminal)
     return within.tables.now
 

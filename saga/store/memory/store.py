@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from saga.core.due import Due
 from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
@@ -18,7 +19,7 @@ from saga.store.memory.clock import VirtualClock
 from saga.store.memory.rounds import MemoryRounds
 from saga.store.memory.tables import Member, Tables, Transaction
 from saga.store.memory.transaction import MemoryConnection, MemoryTransaction
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Stored, Wish
 
 
 class MemoryStore:
@@ -131,7 +132,7 @@ class MemoryStore:
 
     # --- progress
 
-    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, Stored]:
         with self._asked() as within:
             return log.append(within, additions, worker)
 
@@ -159,6 +160,10 @@ class MemoryStore:
     def park(self, saga_id: UUID, lane: str, problem: str, *, unknown: bool = False) -> None:
         with self._asked() as within:
             work.park(within, saga_id, lane, problem, unknown=unknown)
+
+    def sleep_on(self, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
+        with self._asked() as within:
+            return work.sleep_on(within, saga_id, lane, seen, due)
 
     def hand_on(self, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:
         with self._asked() as within:

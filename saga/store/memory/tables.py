@@ -67,6 +67,7 @@ class Work:
     problem: str | None = None
     realm: str = ""
     unknown: bool = False
+    until: datetime | None = None
 
     def __post_init__(self) -> None:
         # What is given by name is not checked by the types alone: Postgres has no row without them.

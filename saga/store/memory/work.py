@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from saga.core.address import name_of
+from saga.core.due import Due
 from saga.core.outline import DEADLINE
 from saga.core.ref import Phase
 from saga.core.rows import Dispatch
@@ -54,18 +55,20 @@ def _claim_of(
         work = rows.work.get(wish.lane)
         if work is None or work.realm not in ("", realm):
             continue
-        attempt = work.attempt if work.phase is not Phase.STEP or not late else None
+        over = late or (work.until is not None and work.until <= tables.now)
+        attempt = work.attempt if work.phase is not Phase.STEP or not over else None
         limit = limits.get(work.fingerprint)
         is_open = work.free and work.due_at <= tables.now
         won = is_open and attempt is not None and limit is not None
         if is_open and limit is not None:
             known.append(known_until(rows, wish.known, wish.known_at))
             if attempt is not None:
-                _start(tables, rows, work, worker, limit)
+                timeout = _start(tables, rows, work, worker, limit)
                 watch = limit["watch"]
                 rows.change(wish.lane, worker=worker, token=wish.token, realm=realm, problem=None, watch=watch,
-                            due_at=later(tables.now, watch))  # fmt: skip
-        offers[wish.saga_id, wish.lane] = Offer(work.fingerprint, attempt, work.queue, is_open, won, news)
+                            due_at=later(tables.now, watch if timeout is None else min(watch, timeout)))  # fmt: skip
+        since = work.due_at if is_open and attempt is None else None
+        offers[wish.saga_id, wish.lane] = Offer(work.fingerprint, attempt, work.queue, is_open, won, news, since)
     if known:
         news.extend(record.row() for record in rows.log[min(known) :])
     return offers
@@ -77,11 +80,17 @@ def _may_be_late(rows: SagaRows, tables: Tables) -> bool:
     return row is not None and (row.due_at <= tables.now or row.problem is not None)
 
 
-def _start(tables: Tables, rows: SagaRows, work: Work, worker: int, limit: dict[str, Any]) -> None:
+def _start(tables: Tables, rows: SagaRows, work: Work, worker: int, limit: dict[str, Any]) -> float | None:
+    """Append the start of an attempt; returns its timeout."""
     data = limit.get(work.phase, {}).get(name_of(work.step), {"timeout": None})
+    if work.until is not None:
+        left = max(0.0, (work.until - tables.now).total_seconds())
+        data = {**data, "timeout": left if data.get("timeout") is None else min(data["timeout"], left)}
     kind = f"{work.phase}_started"
     rows.log.append(Record(len(rows.log) + 1, kind, work.lane, work.step, work.attempt, stored(data), worker,
                            tables.now))  # fmt: skip
+    timeout: float | None = data.get("timeout")
+    return timeout
 
 
 def read_limits(limits: str) -> dict[str, Any]:
@@ -105,6 +114,16 @@ def park(within: Transaction, saga_id: UUID, lane: str, problem: str, *, unknown
     if rows is not None and work is not None and work.free and work.due_at <= now:
         seconds = min(_PARKED_LONGEST, 0.5 * 2 ** min(work.dispatches, 20))
         rows.change(lane, problem=problem, unknown=unknown, sent=None, due_at=later(now, seconds))
+
+
+def sleep_on(within: Transaction, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
+    """Let a free lane without an attempt wait until then, if nobody has woken it since it was seen; whether it was put off."""
+    rows = within.take(saga_id)
+    work = rows.work.get(lane) if rows is not None else None
+    if rows is None or work is None or not work.free or work.attempt is not None or work.due_at != seen:
+        return False
+    rows.change(lane, due_at=due.moment or later(within.tables.now, due.seconds), sent=None, dispatches=0)
+    return True
 
 
 def hand_on(within: Transaction, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:

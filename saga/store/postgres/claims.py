@@ -13,7 +13,7 @@ from saga.core.outline import DEADLINE
 from saga.core.text import dumps
 from saga.store.postgres.database import Link, Row
 from saga.store.postgres.log import ENTRY, READ
-from saga.store.postgres.work import PHASE
+from saga.store.postgres.work import PHASE, SEEN
 from saga.store.values import Offer, Wish
 
 
@@ -38,9 +38,9 @@ def claim(link: Link, wishes: Sequence[Wish], worker: int, realm: str, limits: s
     )  # fmt: skip
     offers: dict[tuple[UUID, str], Offer] = {}
     entries: dict[UUID, list[Row]] = {}
-    for saga_id, lane, fingerprint, attempt, queue, is_open, won, *entry in rows:
+    for saga_id, lane, fingerprint, attempt, queue, is_open, won, since, *entry in rows:
         news = entries.setdefault(saga_id, [])
-        offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, news))
+        offers.setdefault((saga_id, lane), Offer(fingerprint, attempt, queue, is_open, won, news, since))
         if entry[0] is not None:
             news.append(tuple(entry))
     return offers
@@ -64,7 +64,8 @@ _MAYBE_LATE = f"""
 _LANE = f"""
     lane AS MATERIALIZED (
         SELECT saga_id, w.lane, step, {PHASE} AS phase,
-               CASE WHEN {PHASE} <> 'step' OR NOT ({_MAYBE_LATE}) THEN attempt END AS attempt, fingerprint,
+               CASE WHEN {PHASE} <> 'step' OR NOT ({_MAYBE_LATE} OR coalesce(until <= clock_timestamp(), false)) THEN attempt END
+               AS attempt, fingerprint, until, {SEEN} AS since,
                queue, wish.token,
                coalesce((SELECT k.seq FROM {{s}}.log AS k WHERE k.saga_id = wish.saga AND k.seq = wish.known
                          AND k.at = coalesce(wish.known_at, k.at)), 0) AS known,
@@ -81,16 +82,19 @@ def _ready(place: str) -> str:
     return f"""
     ready AS MATERIALIZED (
         SELECT *, (SELECT max(seq) FROM {{s}}.log AS l WHERE l.saga_id = free.saga_id) + place AS seq
-        FROM (SELECT *, {place} AS place FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL) AS free
+        FROM (SELECT *, {place} AS place, coalesce(
+                  limits -> phase -> split_part(split_part(step, '[', 1), '#', 1), '{{"timeout": null}}') AS said
+              FROM lane WHERE open AND attempt IS NOT NULL AND limits IS NOT NULL) AS free
     )
     """
 
 
 _STARTED = """
     phase || '_started', lane, step, attempt,
-    coalesce(limits -> phase -> split_part(split_part(step, '[', 1), '#', 1), '{"timeout": null}'), %(worker)s
+    CASE WHEN until IS NULL THEN said ELSE said || jsonb_build_object('timeout', least(
+        (said ->> 'timeout')::float8, greatest(0, extract(epoch FROM until - clock_timestamp())::float8))) END, %(worker)s
 """
-"""An address begins with the name of its step, which has neither of the signs."""
+"""What the entry of a start says. Of the time that the action has as a whole, no more is left to it than there is."""
 
 _FIRST = f"""
     first AS (
@@ -116,7 +120,8 @@ _OWNED = """
     owned AS (
         UPDATE {s}.work AS w
         SET worker = %(worker)s, token = lane.token, realm = %(realm)s, problem = NULL, watch = (lane.limits ->> 'watch')::float8,
-            due_at = clock_timestamp() + make_interval(secs => (lane.limits ->> 'watch')::float8)
+            due_at = clock_timestamp() + make_interval(
+                secs => least((lane.limits ->> 'watch')::float8, (won.data ->> 'timeout')::float8))
         FROM won JOIN lane USING (saga_id, lane) WHERE w.saga_id = won.saga_id AND w.lane = won.lane
     )
 """
@@ -147,6 +152,7 @@ _NEWS = f"""
 
 _ANSWER = """
     SELECT told.saga_id, told.lane, told.fingerprint, told.attempt, told.queue, told.open, told.won,
+           CASE WHEN told.attempt IS NULL AND told.open THEN told.since END,
            seq, kind, news.lane, news.step, news.attempt, data, worker, at, format
     FROM told LEFT JOIN news ON news.saga_id = told.saga_id AND news.of = told.lane
     ORDER BY told.saga_id, told.lane, seq

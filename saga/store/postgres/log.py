@@ -16,7 +16,7 @@ from saga.core.state import Status
 from saga.core.text import digest, dumps, portable
 from saga.errors import CorruptLog
 from saga.store.postgres.database import Link
-from saga.store.values import End, NewStatus, entries_of
+from saga.store.values import End, NewStatus, Opening, entries_of
 
 READ = "seq, kind, lane, step, attempt, data, worker, at, format"
 """What is read of an entry."""
@@ -68,6 +68,21 @@ def read_definition(link: Link, fingerprint: str) -> Outline | None:
         return Outline.from_json(rows[0][0])
     except RecursionError:
         raise CorruptLog(f"definition {fingerprint} is damaged: it is nested too deep to be read") from None
+
+
+def header_row(saga: Opening) -> dict[str, Any]:
+    """What opens a saga, as JSON, but for its rows of work and its realm."""
+    row = {"id": str(saga.id), "name": saga.name, "fingerprint": saga.fingerprint, "key": saga.key, "tags": saga.tags,
+           "input_hash": saga.input_hash, "data": saga.data}  # fmt: skip
+    if parent := saga.parent:
+        row |= {"parent": str(parent.saga_id), "parent_lane": parent.lane, "parent_step": parent.step}
+    return row
+
+
+def work_rows(saga: Opening) -> list[dict[str, Any]]:
+    """Its first rows of work, as JSON."""
+    own = {"id": str(saga.id), "fingerprint": saga.fingerprint}
+    return [place.row() | own | {"sent": place.sent and saga.sent} for place in saga.rows]
 
 
 def open_sagas(

@@ -6,10 +6,12 @@ A connection is passed in; nothing commits here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from saga.core.ref import Parent
 from saga.core.state import Status
 from saga.core.text import dumps, portable
 from saga.store.postgres.database import Link
@@ -24,7 +26,7 @@ def _held(column: str) -> str:
 
 HEADER = (
     "id, name, fingerprint, key, status, reason, tags, "
-    f"{_held('started_at')}, {_held('updated_at')}, {_held('finished_at')}, realm"
+    f"{_held('started_at')}, {_held('updated_at')}, {_held('finished_at')}, realm, parent, parent_lane, parent_step"
 )
 """Times that Python cannot hold come as the nearest that it can: one such row must not hide all others."""
 
@@ -32,7 +34,12 @@ HEADER = (
 def read_header(link: Link, saga_id: UUID) -> Header | None:
     """One saga's row."""
     rows = link.run(f"SELECT {HEADER} FROM {{s}}.instance WHERE id = %(saga)s", {"saga": saga_id})
-    return Header(*rows[0]) if rows else None
+    return _header(*rows[0]) if rows else None
+
+
+def _header(*row: Any) -> Header:
+    parent = None if row[-3] is None else Parent(*row[-3:])
+    return replace(Header(*row[:-3]), parent=parent)
 
 
 def read_holders(link: Link, name: str, keys: Sequence[str | None]) -> list[tuple[UUID, str] | None]:
@@ -65,6 +72,7 @@ def find_headers(
     since: datetime | None = None,
     until: datetime | None = None,
     after: UUID | None = None,
+    parent: UUID | None = None,
     limit: int = 100,
     parked_after: float | None = None,
 ) -> list[Header]:
@@ -75,6 +83,7 @@ def find_headers(
     where += ["tags IS NOT NULL AND tags @> %(tags)s::jsonb"] * (tags is not None)
     where += ["started_at >= %(since)s"] * (since is not None)
     where += ["started_at < %(until)s"] * (until is not None)
+    where += ["parent = %(parent)s"] * (parent is not None)
     where += [_PARKED] * (parked_after is not None)
     where += ["id < %(after)s"] * (after is not None)
     parts = [
@@ -85,9 +94,9 @@ def find_headers(
     rows = link.run_planned(
         f"SELECT {HEADER} FROM ({' UNION ALL '.join(parts)}) AS found ORDER BY id DESC LIMIT %(limit)s",
         {"name": name, "key": key, "tags": None if tags is None else dumps(tags), "since": since, "until": until,
-         "low": _id_at(since, -1), "high": _id_at(until, 1), "after": after, "limit": limit, "parked": parked_after},
+         "low": _id_at(since, -1), "high": _id_at(until, 1), "after": after, "limit": limit, "parent": parent, "parked": parked_after},
     )  # fmt: skip
-    return [Header(*row) for row in rows]
+    return [_header(*row) for row in rows]
 
 
 _PARKED = f"""id IN (
@@ -160,4 +169,4 @@ def sagas_in_flight(link: Link, after: UUID | None, limit: int, *, everything: b
         """,
         {"after": after, "limit": limit, "everything": everything},
     )
-    return [Header(*row) for row in rows]
+    return [_header(*row) for row in rows]

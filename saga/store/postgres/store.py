@@ -10,7 +10,8 @@ from uuid import UUID
 
 import sqlalchemy
 
-from saga.core.events import Entry, data_of
+from saga.core.due import Due
+from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
@@ -22,7 +23,7 @@ from saga.store.postgres.chores import Chores
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.transaction import StepTransaction
-from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Wish
+from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Stored, Wish
 
 
 class _Asked:
@@ -108,8 +109,8 @@ class PostgresStore:
     def open(self, sagas: Sequence[Opening], patience: float) -> set[UUID]:
         # In the order of their keys: two batches that share keys would otherwise wait for each other.
         ordered = sorted(sagas, key=lambda saga: (saga.name, saga.key or "", str(saga.id)))
-        rows = [_header_row(saga, self.realm) for saga in ordered]
-        works = [row for saga in ordered for row in _work_rows(saga)]
+        rows = [log.header_row(saga) | {"realm": self.realm} for saga in ordered]
+        works = [row for saga in ordered for row in log.work_rows(saga)]
         with self._ask() as link:
             reach("start.before_open", link.connection)
             return set(log.open_sagas(link, rows, works, patience))
@@ -119,7 +120,7 @@ class PostgresStore:
 
     # --- progress
 
-    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, datetime]:
+    def append(self, additions: Sequence[Addition], worker: int | None) -> dict[UUID, Stored]:
         with self._ask() as link:
             return appends.append(link, additions, worker)
 
@@ -148,6 +149,10 @@ class PostgresStore:
     def park(self, saga_id: UUID, lane: str, problem: str, *, unknown: bool = False) -> None:
         with self._ask() as link:
             work.park(link, saga_id, lane, problem, unknown=unknown)
+
+    def sleep_on(self, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
+        with self._ask() as link:
+            return work.sleep_on(link, saga_id, lane, seen, due)
 
     def hand_on(self, saga_id: UUID, lane: str, worker: int) -> list[Dispatch]:
         with self._ask() as link:
@@ -206,13 +211,3 @@ class PostgresTransaction(StepTransaction):
     def settled(self) -> PostgresStore:
         """Take it back from user code; what the store that is returned writes becomes part of it."""
         return Joined(self.database, self.settle())
-
-
-def _header_row(saga: Opening, realm: str) -> dict[str, Any]:
-    return {"id": str(saga.id), "name": saga.name, "fingerprint": saga.fingerprint, "key": saga.key, "tags": saga.tags,
-            "input_hash": saga.input_hash, "realm": realm, "data": data_of(saga.started)}  # fmt: skip
-
-
-def _work_rows(saga: Opening) -> list[dict[str, Any]]:
-    own = {"id": str(saga.id), "fingerprint": saga.fingerprint}
-    return [place.row() | own | {"sent": place.sent and saga.sent} for place in saga.rows]

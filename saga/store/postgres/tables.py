@@ -13,6 +13,7 @@ from sqlalchemy import (
     Computed,
     DateTime,
     Double,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -105,6 +106,9 @@ instance = Table(
     Column("notable", Text, Computed(_NOTABLE, persisted=True)),
     # Whether the time in the id, the client's, is more than a minute off the database's ``started_at``; else null.
     Column("skewed", Boolean, Computed(_SKEWED, persisted=True)),
+    # Of a saga that is a part of another: where it is in its ``parent``.
+    Column("parent_lane", Text),
+    Column("parent_step", Text),
     CheckConstraint(f"status IN ({', '.join(repr(str(status)) for status in Status)})", name="instance_status_known"),
     CheckConstraint(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'compensated', 'abandoned'))",
@@ -115,6 +119,7 @@ instance = Table(
     Index("instance_notable", "notable", "id", postgresql_where=text("notable IS NOT NULL")),
     Index("instance_name_notable", "name", "notable", "id", postgresql_where=text("notable IS NOT NULL")),
     Index("instance_name", "name", "id"),
+    Index("instance_parent", "parent", "id", postgresql_where=text("parent IS NOT NULL")),
     Index("instance_skewed", "started_at", postgresql_where=text("skewed")),
     Index(
         "instance_tags",
@@ -174,6 +179,8 @@ work = Table(
     _moment("shifted", nullable=True),
     Column("shifted_by", Double),
     Column("phase", Text, nullable=False, server_default="step"),
+    # The end of the time that the step's action has as a whole: a start leaves no more than that.
+    _moment("until", nullable=True),
     CheckConstraint(f"phase IN ({', '.join(repr(str(phase)) for phase in Phase)})", name="work_phase_known"),
     CheckConstraint("(worker IS NULL) = (token IS NULL)", name="work_claimed_with_token"),
     CheckConstraint("attempt > 0", name="work_attempt_positive"),
@@ -205,6 +212,26 @@ work = Table(
             "autovacuum_vacuum_cost_delay": "0",
         }
     ),
+)
+
+# Signals of callers' transactions, until they are in the logs.
+signal = Table(
+    "signal",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("saga_id", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("payload", JSONB),
+    Column("key", Text),
+    Column("by", Text),
+    Column("reason", Text),
+    Column("session_user_name", Text, nullable=False),
+    Column("realm", Text, nullable=False),
+    _moment("posted_at"),
+    _moment("due_at"),
+    Column("problem", Text),
+    Index("signal_due", "realm", "due_at", "id"),
+    Index("signal_saga", "saga_id"),
 )
 
 # One row: which log this is, of all that may share a broker.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from saga.core.due import Due
 from saga.core.ref import STARTS, Phase
 from saga.core.rows import Dispatch
 from saga.core.text import dumps
@@ -33,6 +34,9 @@ PHASE = "CASE WHEN undo THEN 'compensation' ELSE phase END"
 
 STARTED = ", ".join(f"'{kind}'" for kind in STARTS)
 """The kinds of the entries that start an attempt. Without the last eight letters they are phases."""
+
+SEEN = "greatest(due_at, '0001-01-02')"
+"""When a lane that may be claimed became due, as Python can hold it."""
 
 RANK = "coalesce(priority, '-1'::smallint)"
 TIMES = "least(dispatches, 12)"
@@ -138,6 +142,21 @@ def park(link: Link, saga_id: UUID, lane: str, problem: str, *, unknown: bool = 
         """,
         {"saga": saga_id, "lane": lane, "problem": problem, "unknown": unknown},
     )
+
+
+def sleep_on(link: Link, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
+    """Let a free lane without an attempt wait until then, if nobody has woken it since it was seen; whether it was put off."""
+    rows = link.run(
+        f"""
+        UPDATE {{s}}.work
+        SET due_at = coalesce(%(moment)s::timestamptz, clock_timestamp() + make_interval(secs => %(seconds)s)),
+            sent = NULL, dispatches = 0, shifted = NULL, shifted_by = NULL
+        WHERE saga_id = %(saga)s AND lane = %(lane)s AND worker IS NULL AND attempt IS NULL AND {SEEN} = %(seen)s
+        RETURNING lane
+        """,
+        {"saga": saga_id, "lane": lane, "seen": seen, "moment": due.moment, "seconds": due.seconds},
+    )
+    return bool(rows)
 
 
 def read_waiting(link: Link, saga_ids: Sequence[UUID]) -> set[UUID]:
