@@ -118,7 +118,10 @@ def either(one: Any, other: Any) -> Any:
     """The type of what is of one of two types."""
     if one is Any or other is Any:
         return Any
-    return one if one == other else typing.Union[one, other]  # noqa: UP007 - annotations need not know the operator
+    try:
+        return one if one == other else typing.Union[one, other]  # noqa: UP007 - annotations need not know the operator
+    except TypeError:  # an annotation that cannot be hashed
+        return Any
 
 
 def record(name: str, fields: Mapping[str, Any]) -> Any:

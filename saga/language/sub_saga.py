@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from saga.language.annotation import fields_of, needed_fields, record
 from saga.language.definition import Saga
 from saga.language.fixed import Made
 from saga.language.signature import Parameter, Signature
-from saga.language.source import Value, Wire
+from saga.language.source import INPUT, Value, Wire
 from saga.language.visibility import Here, Known
 from saga.language.walk import Built, Construct, Taken, Walk
 
@@ -63,7 +63,7 @@ class SubSaga(Made, Construct):
     def build(self, walk: Walk, here: Here) -> Built:
         name, place = self.title() or "", walk.place(self)
         self._check(place, walk, here)
-        signature = Signature(tuple(_fields(self.saga)), Any, f"the input of saga {self.saga.name!r}")
+        signature = Signature(tuple(_fields(self.saga, self.bind or {})), Any, f"the input of saga {self.saga.name!r}")
         wires = walk.scope(place, here).wire(signature, self.bind or {})
         walk.taken += [Taken(name, wire) for wire in wires]
         walk.terms[name] = SubSagaTerms(self.saga, wires)
@@ -99,8 +99,8 @@ class SubSaga(Made, Construct):
             )
 
 
-def _fields(saga: Saga[Any]) -> list[Parameter]:
-    """The fields of a saga's input; of one without a type, those that its steps take."""
+def _fields(saga: Saga[Any], bind: Iterable[str]) -> list[Parameter]:
+    """The fields of a saga's input; of one without a type those that its steps take, and any that is bound if one takes all."""
     fields = fields_of(saga.input) if saga.input is not None else None
     if fields is not None:
         needed = needed_fields(saga.input)
@@ -108,9 +108,11 @@ def _fields(saga: Saga[Any]) -> list[Parameter]:
     found: dict[str, Parameter] = {}
     for _, wire in saga.input_wires:
         path = wire.source.path
-        if wire.source.origin == "input":
+        if wire.source == INPUT:
+            found |= {name: found.get(name) or Parameter(name, Any, optional=True) for name in bind}
+        elif path[0] not in found:
             kind = wire.annotation if len(path) == 1 else Any
-            found.setdefault(path[0], Parameter(path[0], kind, path[0] not in saga.required_fields))
+            found[path[0]] = Parameter(path[0], kind, path[0] not in saga.required_fields)
     return list(found.values())
 
 

@@ -65,6 +65,13 @@ def test_of_an_untyped_input_the_fields_that_its_steps_take_are_bound():
     }
 
 
+def test_a_child_that_takes_the_whole_of_an_untyped_input_may_be_bound_any_field():
+    child = Saga("bill", taking("input, customer", "pay"))
+    found = Definition(SubSaga(child, bind={"note": Value("paid")}))
+    assert {wire.parameter for wire in found.walk.terms["bill"].wires} == {"customer", "note"}
+    assert "bind names 'note'" in refused(SubSaga(Saga("bill", taking("customer", "pay")), bind={"note": Value(1)}))
+
+
 def test_a_child_is_given_its_input():
     parent = Definition(step(invoice, name="who"), SubSaga(bill(), bind={"customer": "who", "amount": Value(3)}))
     terms = parent.walk.terms["bill"]
