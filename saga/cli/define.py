@@ -77,11 +77,12 @@ def graph_command(context: Context, saga: str, style: str, as_json: bool) -> Non
     \b
         saga -A shop.app graph place_order --format mermaid
     """
-    outline = _named(context.orchestrator, saga).outline
+    found = _named(context.orchestrator, saga)
+    outline, children = found.outline, {child.name: child.outline for child in found.children()}
     if as_json:
         print_json({"fingerprint": outline.fingerprint, **outline.to_json()})
     else:
-        say(drawing.text(outline) if style == "text" else drawing.mermaid(outline))
+        say(drawing.text(outline, children) if style == "text" else drawing.mermaid(outline))
 
 
 def _named(orchestrator: Orchestrator, name: str) -> Saga:
