@@ -160,11 +160,7 @@ def _value(wire: Wire, values: Values) -> Any:
     source = wire.source
     match source.origin:
         case "step":
-            if source.name in values.results:
-                return _typed(wire, values.results[source.name], source.path)
-            if wire.missing and wire.optional:
-                raise _Absent(source.name)
-            return None
+            return _result(wire, values.results)
         case "reserved":
             return _reserved(wire, values)
         case "item":
@@ -179,6 +175,19 @@ def _value(wire: Wire, values: Values) -> Any:
     if not isinstance(values.input, dict) or name not in values.input:
         raise _Absent(name)
     return _typed(wire, values.input[name], tuple(path))
+
+
+def _result(wire: Wire, results: Mapping[str, JSON]) -> Any:
+    source = wire.source
+    try:
+        if source.name in results:
+            return _typed(wire, results[source.name], source.path)
+    except _Absent:
+        if not wire.missing:
+            raise
+    if wire.missing and wire.optional:
+        raise _Absent(source.name)
+    return None
 
 
 def _reserved(wire: Wire, values: Values) -> Any:

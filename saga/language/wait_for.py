@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from saga.core.address import MARKS
+from saga.core.address import MARKS, name_of
 from saga.core.text import JSON, clean_text
 from saga.errors import DefinitionError, brief
 from saga.language.annotation import check_type, either, record
@@ -116,8 +116,8 @@ class WaitForTerms:
     payload: Any
 
     def fits(self, signal: str, payload: JSON) -> bool:
-        """Whether the wait can take that signal with that payload, as it is stored."""
-        if signal not in self.signals:
+        """Whether the wait can take the signal of that name or address with that payload, as it is stored."""
+        if name_of(signal) not in self.signals:
             return False
         try:
             decode(payload, self.payload)
@@ -137,5 +137,5 @@ class WaitForTerms:
         return encode(adapter(self.payload).validate_python(given, by_alias=True, by_name=True), self.payload)
 
     def result(self, signal: str, payload: JSON) -> JSON:
-        """The result of the wait that takes that signal."""
-        return payload if len(self.signals) == 1 else {"signal": signal, "payload": payload}
+        """The result of the wait that takes the signal of that name or address."""
+        return payload if len(self.signals) == 1 else {"signal": name_of(signal), "payload": payload}

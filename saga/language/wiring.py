@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from saga.errors import DefinitionError, DoubtfulType, brief, did_you_mean
-from saga.language.annotation import at, check_type, fields_of, plain, resolving, shown, takes_text
+from saga.language.annotation import at, check_type, fields_of, plain, promised_fields, resolving, shown, takes_text
 from saga.language.codec import allows_none
 from saga.language.fit import Fit, fit
 from saga.language.signature import Parameter, Signature
@@ -192,7 +192,10 @@ class Scope:
         if found is None or not path:
             return found
         self._check_path(said, at(found.type, found.source.path[1:]), path)
-        return found._replace(source=replace(found.source, path=(*found.source.path, *path)))
+        missing = found.missing
+        if self.ground.names.get(head) == "SubSaga" and path[0] not in promised_fields(found.type):
+            missing = missing or f"SubSaga {head!r} may end without a result {path[0]!r}"
+        return Found(replace(found.source, path=(*found.source.path, *path)), found.type, missing)
 
     def _in_input(self, said: str, path: list[str]) -> Found:
         ground = self.ground

@@ -11,7 +11,8 @@ from typing_extensions import TypedDict
 
 from saga import Choice, ForEach, Saga, Step, SubSaga, Value
 from saga.errors import InputError
-from saga.language.binding import BindingError, Given, Values, child_input
+from saga.language.binding import BindingError, Given, Values, arguments, child_input
+from saga.language.visibility import Known
 
 from .definitions import Definition, function_of, lacks, named, refused, step, taking
 from .helpers import task_of
@@ -92,6 +93,25 @@ def test_its_result_is_the_mapping_of_its_results_with_their_types():
     assert found.sources() == {"number": ("step", "bill", ("invoice",))}
     assert "did you mean 'invoice'?" in refused(SubSaga(bill(None)), taking("n", bind={"n": "bill.invoce"}))
     assert "never fits" in refused(SubSaga(bill(None)), taking("n: list", bind={"n": "bill.invoice"}))
+
+
+def test_a_result_that_a_child_may_end_without_may_be_missing(monkeypatch: pytest.MonkeyPatch):
+    child = bill(None)
+    monkeypatch.setitem(vars(child), "results", {"invoice": Known(str, "its way may not be taken"), "pay": Known(int)})
+    found = Definition(
+        SubSaga(child),
+        taking("n: str | None", "a", bind={"n": "bill.invoice"}),
+        taking("n: str = 'x'", "b", bind={"n": "bill.invoice"}),
+        taking("bill: dict, n: int", "c", bind={"n": "bill.pay"}),
+    )
+    values = Values({}, {"bill": {"pay": 5}}, {})
+    given = {name: arguments(None, found.walk.actions[name], values) for name in "abc"}  # type: ignore[arg-type]
+    assert given == {"a": {"n": None}, "b": {}, "c": {"bill": {"pay": 5}, "n": 5}}
+    text = refused(SubSaga(child), taking("n: str", bind={"n": "bill.invoice"}))
+    assert (
+        lacks(text, ["parameter 'n'", "may be missing", "SubSaga 'bill' may end without a result 'invoice'"]) == []
+    ), text
+    assert "may be missing" in refused(SubSaga(child), Choice("bill.invoice", {"x": []}, name="c"))
 
 
 def test_a_child_may_be_in_the_body_of_a_for_each():

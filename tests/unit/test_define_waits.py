@@ -163,6 +163,7 @@ def test_a_payload_is_read_as_its_type():
     terms = WaitForTerms(("approval",), None, Approval)
     assert terms.read({"by": "ann"}) == terms.read(Approval("ann")) == {"by": "ann", "level": 1}
     assert terms.fits("approval", {"by": "ann"})
+    assert terms.fits("approval[3]", {"by": "ann"})
     assert not terms.fits("approval", {"by": 5})
     assert not terms.fits("approval", None)
     assert not terms.fits("refusal", {"by": "ann"})
@@ -171,4 +172,4 @@ def test_a_payload_is_read_as_its_type():
 
 def test_the_result_is_the_payload_or_a_mapping():
     assert WaitForTerms(("a",), None, Any).result("a", 5) == 5
-    assert WaitForTerms(("a", "b"), None, Any).result("b", 5) == {"signal": "b", "payload": 5}
+    assert WaitForTerms(("a", "b"), None, Any).result("b[3]", 5) == {"signal": "b", "payload": 5}
