@@ -110,10 +110,11 @@ class Together:
         interrupt: BaseException | None = None
         if not drafts:
             return {}, None
+        paths = sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts})
         try:
-            _reach(drafts, "before_append")
+            _reach(paths, "before_append")
             written = self._recorder.engine.write_all(drafts)
-            _reach(drafts, "after_append")
+            _reach(paths, "after_append")
         except BaseException as error:
             if not isinstance(error, (DatabaseNotReady, *REFUSED)):
                 interrupt = error
@@ -123,8 +124,8 @@ class Together:
         return {draft.instance.id: done for draft, done in found if done is not None}, interrupt
 
 
-def _reach(drafts: Sequence[Draft], place: str) -> None:
-    for path in sorted({"undo" if getattr(draft.events[0], "undo", False) else "run" for draft in drafts}):
+def _reach(paths: Sequence[str], place: str) -> None:
+    for path in paths:
         reach(f"{path}.{place}")
 
 
