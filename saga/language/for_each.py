@@ -59,7 +59,9 @@ class ForEach(Made, Construct):
         self._check(place, walk, here)
         wire = walk.scope(place, here).follow("over", self.over)
         if not can_be_list(wire.annotation):
-            raise DefinitionError(f"{place}: over={self.over!r} is {shown(wire.annotation)}, which is no list")
+            raise DefinitionError(
+                f"{place}: over={self.over!r} is {shown(wire.annotation)}, which is no list; name a list, or correct the annotation"
+            )
         walk.terms[name] = ForEachTerms(self.limit)
         walk.elements[self.item] = name
         element = Element(name, element_of(wire.annotation))
