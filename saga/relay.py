@@ -2,8 +2,8 @@
 
 It decides nothing: it appends facts, frees rows and sends messages. The worker that claims a lane next decides. Any
 number may run, and one of each realm looks at a time: every transaction of a look takes the lock of its realm's row in
-``relay``, so that a relay that hangs keeps no turn. First come lost workers and overdue attempts; then what is due; then
-what was lost on its way.
+``relay``, so that a relay that hangs keeps no turn. First come lost workers and overdue attempts; then signals of callers'
+transactions, and what is due; then what was lost on its way.
 """
 
 from __future__ import annotations
@@ -125,7 +125,12 @@ class Relay:
         if early:
             return True
         ended += do(Task.TIME_OUT)
-        handled = [do(Task.WATCH_ON), do(Task.SEND_DUE), *map(self._find_lost, self._realms_now())]
+        handled = [
+            do(Task.WATCH_ON),
+            self._chores.take_in(),
+            do(Task.SEND_DUE),
+            *map(self._find_lost, self._realms_now()),
+        ]
         return wrong or ended > 0 or max(handled) >= batch
 
     def _realms_now(self) -> list[str]:

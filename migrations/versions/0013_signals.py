@@ -164,9 +164,34 @@ BEGIN
     THEN
         RETURN false;
     END IF;
-    INSERT INTO {{s}}.signal (saga_id, name, payload, key, by, reason, session_user_name, realm, posted_at, due_at)
+    INSERT INTO {{s}}.signal (saga_id, name, payload, key, by, reason, role, realm, posted_at, due_at)
     VALUES (saga, called, given, sought, said_by, said_why, session_user, whose, clock_timestamp(), {_AT_ONCE});
     RETURN true;
+END $$
+"""
+
+# Processes of this version start before the rights are granted anew: who may append may take signals in, and who may ask for
+# what operators ask for may send them.
+_GRANT = """
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOR role IN
+        SELECT DISTINCT granted.grantee::regrole::text
+        FROM pg_class AS c, aclexplode(c.relacl) AS granted
+        WHERE c.oid = '{schema}.log'::regclass AND granted.privilege_type = 'INSERT'
+          AND granted.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE 'GRANT SELECT, DELETE, UPDATE (due_at, problem) ON {schema}.signal TO ' || role;
+    END LOOP;
+    FOR role IN
+        SELECT DISTINCT granted.grantee::regrole::text
+        FROM pg_proc AS p, aclexplode(p.proacl) AS granted
+        WHERE p.pronamespace = '{schema}'::regnamespace AND p.proname = 'request' AND granted.grantee NOT IN (0, p.proowner)
+    LOOP
+        EXECUTE 'GRANT EXECUTE ON FUNCTION {schema}.post(uuid, text, jsonb, text, text, text) TO ' || role;
+    END LOOP;
 END $$
 """
 
@@ -184,7 +209,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text),
         sa.Column("by", sa.Text),
         sa.Column("reason", sa.Text),
-        sa.Column("session_user_name", sa.Text, nullable=False),
+        sa.Column("role", sa.Text, nullable=False),
         sa.Column("realm", sa.Text, nullable=False),
         sa.Column("posted_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
@@ -197,6 +222,7 @@ def upgrade() -> None:
         op.execute(text.replace("{s}", schema))
         op.execute(f"REVOKE ALL ON FUNCTION {schema}.{signature} FROM PUBLIC")
     op.execute(_REQUEST.replace("{s}", schema))
+    op.execute(_GRANT.format(schema=schema))
 
 
 def downgrade() -> None:

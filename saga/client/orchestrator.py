@@ -299,6 +299,7 @@ class Orchestrator:
         limit: int = 100,
         after: Handle | UUID | str | None = None,
         parked: bool = False,
+        parent: Handle | UUID | str | None = None,
     ) -> list[Handle]:
         """Sagas that match all of the criteria, newest first.
 
@@ -309,16 +310,19 @@ class Orchestrator:
             limit: how many.
             after: the last one of the page before.
             parked: only those with work that no worker can run, or that has waited for longer than it should.
+            parent: only the sagas that are parts of that one.
 
         Raises:
             InputError: one of these is of the wrong kind.
-            SagaNotFound: ``after`` is not the id of a saga.
+            SagaNotFound: ``after`` or ``parent`` is not the id of a saga.
         """
         asked = criteria(saga, status, key, tags, since, until, limit, self.settings.max_payload)
-        last = after.id if isinstance(after, Handle) else None if after is None else read_id(after)
+        last, whole = (
+            each.id if isinstance(each, Handle) else None if each is None else read_id(each) for each in (after, parent)
+        )
         patience = PATIENCE if parked else None
         with clear_errors(self.database), self.database.link() as link:
-            headers = search.find_headers(link, **asked, after=last, parked_after=patience)
+            headers = search.find_headers(link, **asked, after=last, parent=whole, parked_after=patience)
         return [Handle(self.engine, self._waiter, header.id, header) for header in headers]
 
     def _handle(self, saga_id: UUID) -> Handle:

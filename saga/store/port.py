@@ -21,7 +21,7 @@ from saga.core.due import Due
 from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Stored, Task, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Signal, Stored, Task, Wish
 
 
 class Clock(Protocol):
@@ -80,6 +80,14 @@ class Rounds(Protocol):
 
     def do(self, task: Task, **which: Any) -> int:
         """Do something to the lanes that it is to be done to, and send their messages; to how many it was done."""
+
+    def take_in(self) -> int:
+        """Take signals that were posted into the logs of their sagas, in order; returns how many they were.
+
+        Each is an entry ``signal_received``. It makes all lanes of its saga due that are free, have no attempt, and are in
+        the same elements, for only a definition says which of them wait for it. One that has a key that the log has, or
+        whose saga is gone, is dropped.
+        """
 
     def ping(self, realm: str, after: str, lots: int) -> str:
         """Send the pings that are due; returns after which queue to go on."""
@@ -192,6 +200,33 @@ class Store(Protocol):
 
         Returns:
             when; ``None`` where its place in the log is taken, the saga not completed any more, or the signal there.
+        """
+
+    def post(self, signal: Signal) -> bool:
+        """Keep a signal for a saga, which gets into its log soon after the commit: for who is inside a caller's transaction.
+
+        It is a row of its own, which the relay takes in. So it waits for nobody who writes to the saga, and they do not
+        wait for the caller's commit. Two that have the same key may be posted at once; one gets into the log.
+
+        Returns:
+            ``False``, and nothing is kept, if the log has a signal of this key, or one is posted that can be seen here.
+
+        Raises:
+            ValueRefused: there is no such saga, or it is no signal; a driver's error inside a caller's transaction.
+        """
+
+    def purge(self, age: float, after: UUID | None, limit: int) -> tuple[int, UUID | None]:
+        """Take out what there is of sagas that finished so many seconds ago, a page of them in the order of their ids.
+
+        A saga goes with its parts, never before the one that it is a part of, and none while a part of it is unfinished.
+        What somebody else changes just now stays for another time, without a wait.
+
+        Args:
+            after: where to go on, as the page before said.
+            limit: how many sagas a page looks at.
+
+        Returns:
+            how many sagas were taken out, parts included; and where to go on, if there may be more.
         """
 
     def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:

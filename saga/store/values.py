@@ -102,6 +102,24 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal that is sent in a caller's transaction, until its saga's log has it.
+
+    Attributes:
+        name: with the element that it is for, as in ``approval[3]``.
+        payload: JSON.
+        by: who sends it, and ``reason`` why.
+    """
+
+    saga_id: UUID
+    name: str
+    payload: Any = None
+    key: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """That an addition won.
 

@@ -35,6 +35,7 @@ from saga.telemetry.facts.lanes import (
     LanesFreed,
     LanesLeft,
     LanesNotClaimed,
+    SignalPutOff,
 )
 from saga.telemetry.facts.messages import (
     BrokerBack,
@@ -224,6 +225,10 @@ _line(
     lambda fact: (fact.saga_id, fact.lane, fact.chore, first_line(fact.error)),
 )  # fmt: skip
 _line(LanePutOff, ERROR, "saga %s, lane %s: %s", lambda fact: (fact.saga_id, fact.lane, fact.problem))
+_line(
+    SignalPutOff, ERROR, "saga %s, signal %s: it cannot be taken in: %s",
+    lambda fact: (fact.saga_id, fact.number, first_line(fact.error)),
+)  # fmt: skip
 _line(
     LaneNotPutOff, ERROR, "saga %s, lane %s: nor can that be noted: %s",
     lambda fact: (fact.saga_id, fact.lane, first_line(fact.error)),

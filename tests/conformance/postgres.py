@@ -23,7 +23,7 @@ from saga.store.values import Ping
 
 from .stand import REALM, Row, Stand
 
-_TABLES = ("log", "work", "instance", "definition", "relay", "probe", "worker")
+_TABLES = ("log", "work", "instance", "definition", "relay", "probe", "worker", "signal")
 _TIMES = {
     "log": ["at"],
     "work": ["due_at", "sent", "until"],

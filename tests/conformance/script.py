@@ -14,12 +14,12 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from saga.core.due import Due
-from saga.core.events import AttemptFailed, CancelRequested, CompensateRequested, Entry, Event, Paused
+from saga.core.events import KINDS, AttemptFailed, CancelRequested, CompensateRequested, Entry, Event, Paused
 from saga.core.outline import DEADLINE
 from saga.core.ref import Phase
 from saga.core.rows import Changes, Dispatch, Place
 from saga.errors import CorruptLog
-from saga.store.values import Addition, NewStatus, Refused, Task, Wish
+from saga.store.values import Addition, NewStatus, Refused, Signal, Task, Wish
 from tests.unit.simulation import Tape, bytes_of
 
 from .stand import COMPLETED, FORKED, LIMITS, LINE, Row, Stand, opening_of, started, succeeded
@@ -124,6 +124,23 @@ def _handed(tape: Tape) -> Iterator[Op]:
     yield "hand_on", tape.pick(_NUMBERS), tape.pick(_LANES), tape.pick(_WORKERS)
 
 
+def _signal(tape: Tape) -> Iterator[Op]:
+    names = ["approval", "approval[3]"]
+    yield (
+        "post",
+        tape.pick(_NUMBERS),
+        tape.pick(names),
+        tape.pick([None, {"b": 1.0, "aa": None}]),
+        tape.pick([None, "k", "l"]),
+    )
+    if tape.flip():
+        yield ("take_in",)
+
+
+def _sleep(tape: Tape) -> Iterator[Op]:
+    yield "sleep_on", tape.pick(_NUMBERS), tape.pick(_LANES), tape.pick([True, True, False]), tape.pick([50.0, 3700.0])
+
+
 def _other(tape: Tape) -> Iterator[Op]:
     yield tape.pick([
         ("pass", 40.0), ("pass", 400.0), ("relay", Task.SEND_DUE, 1), ("relay", Task.SEND_DUE, 1), ("bury",),
@@ -132,7 +149,8 @@ def _other(tape: Tape) -> Iterator[Op]:
 
 
 _DRAWN: list[Callable[[Tape], Iterator[Op]]] = [
-    _append, _claim, _other, _request, _open, _offer, _overdue, _gone, _lost, _handed, _append, _claim, _other,
+    _append, _claim, _other, _request, _open, _offer, _overdue, _gone, _lost, _handed, _append, _claim, _other, _sleep,
+    *([_signal] if "signal_received" in KINDS else []),
 ]  # fmt: skip
 SCRIPTS: st.SearchStrategy[list[Op]] = bytes_of(600).map(lambda drawn: script_of(Tape(drawn)))
 
@@ -314,6 +332,19 @@ class Actor:
         if worker in self.stand.members():
             self.stand.die(worker)
         return sorted(self._relaying.rounds.absent()[0])
+
+    def _post(self, number: int, name: str, payload: Any, key: str | None) -> Any:
+        return self.stand.store.post(Signal(self._saga(number), name, payload, key, "ann"))
+
+    def _take_in(self) -> Any:
+        self._relaying.sent.clear()
+        return self._relaying.rounds.take_in(), _in_order(self._relaying.sent)
+
+    def _sleep_on(self, number: int, lane: str, seen: bool, seconds: float) -> Any:
+        saga = self._saga(number)
+        offer = self.stand.store.claim([Wish(saga, lane, self._uuid())], 1, "{}").get((saga, lane))
+        due = offer.due if offer is not None and offer.due is not None and seen else self.stand.now()
+        return self.stand.store.sleep_on(saga, lane, due, Due(seconds=seconds))
 
     def _bury(self) -> Any:
         self._relaying.rounds.bury(1)

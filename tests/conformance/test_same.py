@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hypothesis import HealthCheck, given, settings
 
+from saga.core.events import KINDS
 from saga.store.values import Task
 
 from .memory import MemoryStand
@@ -75,7 +76,16 @@ def test_the_scripts_reach_what_they_are_for() -> None:
         seen.update(entry[1] for saga in actor.sagas for entry in actor.log(saga))
 
     look()
-    verbs = ("append", "request", "claim", "offer_on", "hand_on", "ping")
+    verbs = (
+        "append",
+        "request",
+        "claim",
+        "offer_on",
+        "hand_on",
+        "ping",
+        "sleep_on",
+        *["post"] * ("signal_received" in KINDS),
+    )
     missing = {(verb, answer) for verb in verbs for answer in (True, False)} - seen - {("ping", False)}
     missing |= {("append", "Refused"), ("append", "ValueRefused"), ("request", "ValueRefused")} - seen
     missing |= {("claim", True, True), ("claim", True, False), ("claim", False, False)} - seen

@@ -9,8 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from saga.core.events import Paused
+from saga.core.ref import Parent
 from saga.store.postgres import due, fleet, tally
 from saga.store.postgres.database import Link, Row
+from saga.store.values import Addition, NewStatus
 from tests.integration.conftest import Bench
 from tests.integration.test_relay import relay
 
@@ -114,6 +117,38 @@ def test_what_a_step_of_the_clock_made_wrong_is_set_right_in_slices(bench: Bench
     assert len(read) >= 1
     # Each of a slice is read, found again, its log is read, and it is written.
     assert {statement: count for statement, count in read.items() if count > 20 * BATCH} == {}
+
+
+def test_signals_are_taken_in_without_reading_what_else_waits(bench: Bench) -> None:
+    fill(bench, "due later")
+    bench.sql(
+        "INSERT INTO saga.signal (saga_id, name, key, role, realm, posted_at, due_at) "
+        "SELECT saga_id, 'approval', 'k', 'ann', 'integration', now(), now() - interval '1 s' FROM saga.work"
+    )
+    bench.sql("INSERT INTO saga.log SELECT saga_id, 1, 'saga_started', NULL, NULL, NULL, '{}', NULL, now(), 3 FROM saga.work "
+              "ON CONFLICT DO NOTHING")  # fmt: skip
+    bench.sql("UPDATE saga.work SET attempt = NULL")
+    bench.sql("VACUUM ANALYZE saga.work, saga.log, saga.signal")
+    one, sent = relay(bench)
+    one._chores.batch = BATCH
+    one._chores.enrol()
+    with reading() as seen:
+        assert one._chores.take_in() == BATCH
+    assert len(sent) == BATCH
+    assert {statement: count for statement, count in seen.items() if count > 20 * BATCH} == {}
+
+
+def test_a_parent_is_told_without_reading_what_else_waits(bench: Bench) -> None:
+    fill(bench, "due later")
+    bench.sql("UPDATE saga.work SET attempt = NULL")
+    bench.sql("VACUUM ANALYZE saga.work, saga.log")
+    child, store = bench.start(), bench.orchestrator.store
+    [(parent,)] = bench.sql("SELECT saga_id FROM saga.work WHERE due_at > now() LIMIT 1")
+    status = NewStatus("stuck", "no", False, Parent(parent, "main", "a"))
+    with reading() as seen:
+        [stored] = store.append([Addition(child.id, 2, [Paused()], status=status)], None).values()
+    assert [message.saga_id for message in stored.woken] == [parent]
+    assert max(seen.values()) < BATCH
 
 
 def test_more_queues_than_a_look_goes_through_all_get_their_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from saga import Status
+from saga import SagaNotFound, Status
 from saga.client.ids import uuid7
 from saga.store.postgres.database import Link, Row
 from saga.worker.claimer import Claimer
@@ -193,3 +193,19 @@ def test_a_clock_that_is_off_is_noted(bench: Bench) -> None:
     assert bench.sql("SELECT skewed FROM saga.instance WHERE id = %s", handle.id) == [(None,)]
     bench.sql("UPDATE saga.instance SET started_at = started_at + interval '61 s'")
     assert bench.sql("SELECT skewed FROM saga.instance WHERE id = %s", handle.id) == [(True,)]
+
+
+def test_the_parts_of_a_saga_are_found_by_it(bench: Bench, rows: list[tuple[Any, ...]]) -> None:
+    whole, *parts = (row[0] for row in rows[100:106])
+    bench.sql(
+        "UPDATE saga.instance SET parent = %s, parent_lane = 'main', parent_step = 'a' WHERE id = ANY(%s)", whole, parts
+    )
+    bench.sql("ANALYZE saga.instance")
+    with plans() as seen:
+        found = bench.orchestrator.find(parent=whole)
+    assert [handle.id for handle in found] == sorted(parts, reverse=True)
+    assert {handle.id for handle in bench.orchestrator.find(parent=str(whole), limit=2)} <= set(parts)
+    assert bench.orchestrator.find(parent=bench.orchestrator.get(parts[0])) == []
+    assert {node["Index Name"] for node in nodes(seen[0]) if "Index Name" in node} == {"instance_parent"}
+    with pytest.raises(SagaNotFound):
+        bench.orchestrator.find(parent="nobody")

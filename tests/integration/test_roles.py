@@ -31,10 +31,10 @@ from saga.core.text import digest
 from saga.errors import DatabaseNotReady
 from saga.ops import audit
 from saga.relay import Relay
-from saga.store.postgres import appends, clock, due, fleet, work
+from saga.store.postgres import appends, clock, due, fleet, signals, work
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
-from saga.store.values import Addition, NewStatus, Opening, Ping
+from saga.store.values import Addition, NewStatus, Opening, Ping, Signal
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
@@ -169,6 +169,13 @@ def keep_up(parties: Parties) -> None:
     pings = [message for message in worker.sent if isinstance(message, Ping)]
     worker.orchestrator._see_ping(pings[0].queue, pings[0].number)
     worker.relay.tick()
+    signal = Signal(lost.id, "approval", {"ok": True})
+    assert parties.operator.orchestrator.store.post(signal)
+    with worker.orchestrator.database.link() as link:
+        signals.put_off(link, 0, "no such")
+    worker.relay.tick()
+    with parties.reader.orchestrator.database.link() as link:
+        assert link.run("SELECT saga_id FROM {s}.log WHERE kind = 'signal_received'", {}) == [(lost.id,)]
     assert lost.id in {message.saga_id for message in worker.sent if isinstance(message, Dispatch)}
     parties.sql("UPDATE saga.relay SET behind = 60, ahead = 60")
     for _ in range(2):

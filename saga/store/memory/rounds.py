@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from saga.store.memory import due
+from saga.store.memory import due, signals
 from saga.store.memory.tables import Tables, Transaction
 from saga.store.values import NotMyTurn, Task
 from saga.telemetry.facts.lanes import ChoreDone
@@ -70,6 +70,15 @@ class MemoryRounds:
         if found:
             emit(ChoreDone(_WORDS[task], len(found)))
         return len(found)
+
+    def take_in(self) -> int:
+        """Take signals of callers' transactions into the logs, and send the messages of lanes that wait; how many they were."""
+        with self._turn() as within:
+            done, found = signals.take_in(within, self.realms, self.batch)
+        self._publish(found)
+        if done:
+            emit(ChoreDone("be taken in", done))
+        return done
 
     def ping(self, realm: str, after: str, lots: int) -> str:
         """Send the pings that are due; returns after which queue to go on."""

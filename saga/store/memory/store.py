@@ -14,12 +14,12 @@ from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.errors import InputError, brief
-from saga.store.memory import due, log, work
+from saga.store.memory import due, log, purge, signals, work
 from saga.store.memory.clock import VirtualClock
 from saga.store.memory.rounds import MemoryRounds
 from saga.store.memory.tables import Member, Tables, Transaction
 from saga.store.memory.transaction import MemoryConnection, MemoryTransaction
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Stored, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Signal, Stored, Wish
 
 
 class MemoryStore:
@@ -139,6 +139,14 @@ class MemoryStore:
     def request(self, addition: Addition) -> datetime | None:
         with self._asked() as within:
             return log.request(within, addition)
+
+    def post(self, signal: Signal) -> bool:
+        with self._asked() as within:
+            return signals.post(within, signal)
+
+    def purge(self, age: float, after: UUID | None, limit: int) -> tuple[int, UUID | None]:
+        with self.tables.lock:
+            return purge.purge(self.tables, age, after, limit)
 
     def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:
         with self._asked() as within:

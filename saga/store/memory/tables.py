@@ -18,7 +18,7 @@ from saga.core.events import FORMAT
 from saga.core.ref import Phase
 from saga.store.memory.clock import VirtualClock
 from saga.store.memory.jsonb import require
-from saga.store.values import Busy, Header, Refused, Row
+from saga.store.values import Busy, Header, Refused, Row, Signal
 
 CENTURY = timedelta(hours=876_000)
 """What is due at once is due a century ago: before all that is due by the clock."""
@@ -130,6 +130,7 @@ class Tables:
         lock: held while anything is read or written.
         active: the sagas that have rows of work.
         definitions: fingerprint to the document, as text.
+        signals: those that wait to be taken in, by number; ``posted`` is the last one's.
         relays: the realms that have a relay.
         relayed_elsewhere: those whose relay is another process just now; for tests to change.
         living: the numbers of the workers that live; for tests to change.
@@ -146,6 +147,8 @@ class Tables:
         self.definitions: dict[str, str] = {}
         self.relays: set[str] = set()
         self.relayed_elsewhere: set[str] = set()
+        self.signals: dict[int, Signal] = {}
+        self.posted = 0
         self.probes: dict[tuple[str, str], Probe] = {}
         self.living: set[int] = set()
         self.members: dict[int, Member] = {}
@@ -162,6 +165,14 @@ class Tables:
     def at_once(self) -> datetime:
         """When that is due which waits for nothing."""
         return self.clock.now - CENTURY
+
+    def forget(self, saga_id: UUID) -> None:
+        """Take out all there is of a saga."""
+        header = self.sagas.pop(saga_id).header
+        self.active.pop(saga_id, None)
+        if header.key is not None:
+            del self.keys[header.name, header.key]
+        self.signals = {number: signal for number, signal in self.signals.items() if signal.saga_id != saga_id}
 
     def restart(self) -> None:
         """Let the server start anew: what is committed stays, what was open is lost."""
@@ -215,6 +226,7 @@ class Transaction:
         self._sagas: dict[UUID, SagaRows] = {}
         self._keys: dict[tuple[str, str], UUID] = {}
         self._definitions: dict[str, str] = {}
+        self._signals: list[Signal] = []
         self._taken = False
         self.failed = False
 
@@ -238,6 +250,14 @@ class Transaction:
     def definition(self, fingerprint: str) -> str | None:
         """The document of a definition."""
         return self._definitions.get(fingerprint) or self.tables.definitions.get(fingerprint)
+
+    def signals(self) -> list[Signal]:
+        """Those that wait to be taken in."""
+        return [*self.tables.signals.values(), *self._signals]
+
+    def post(self, signal: Signal) -> None:
+        """Have one wait to be taken in."""
+        self._signals.append(signal)
 
     def take(self, saga_id: UUID) -> SagaRows | None:
         """A saga to be changed, once no other transaction changes it; ``None`` if there is none."""
@@ -274,10 +294,10 @@ class Transaction:
     def mark(self) -> Callable[[], None]:
         """A savepoint; call what is returned to go back to it."""
         sagas = {saga_id: rows.copy() for saga_id, rows in self._sagas.items()}
-        keys, definitions = {**self._keys}, {**self._definitions}
+        keys, definitions, signals = {**self._keys}, {**self._definitions}, [*self._signals]
 
         def back() -> None:
-            self._sagas, self._keys, self._definitions = sagas, keys, definitions
+            self._sagas, self._keys, self._definitions, self._signals = sagas, keys, definitions, signals
 
         return back
 
@@ -286,6 +306,9 @@ class Transaction:
         tables = self.tables
         tables.keys.update(self._keys)
         tables.definitions.update(self._definitions)
+        for signal in self._signals:
+            tables.posted += 1
+            tables.signals[tables.posted] = signal
         for saga_id, rows in self._sagas.items():
             tables.sagas[saga_id] = rows
             if rows.work:
@@ -296,7 +319,7 @@ class Transaction:
 
     def drop(self) -> None:
         """Forget what it wrote and was not committed."""
-        self._sagas, self._keys, self._definitions = {}, {}, {}
+        self._sagas, self._keys, self._definitions, self._signals = {}, {}, {}, []
         if self._taken:
             self.tables.release(self)
 

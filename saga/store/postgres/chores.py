@@ -14,13 +14,13 @@ from psycopg import errors as pg
 from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.errors import DatabaseNotReady, first_line
-from saga.store.postgres import clock, due, fleet, pings
+from saga.store.postgres import clock, due, fleet, pings, signals
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.due import CHORES, WATCH_ON, Chore
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.fleet import lock_class
 from saga.store.values import NotMyTurn, Ping, Task
-from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff
+from saga.telemetry.facts.lanes import ChoreDone, ChoreFailed, LaneLeftAside, LaneNotPutOff, LanePutOff, SignalPutOff
 from saga.telemetry.facts.upkeep import ClockStepped, TimesNotSet
 from saga.telemetry.stream import emit
 
@@ -33,6 +33,7 @@ _PATIENCE_WITH_ONE = 0.1
 _LONGEST = 2.0
 _ASIDE = 5.0
 _STRIKES = 3
+_TAKE_IN = "be taken in"
 _MOST_ASIDE = 1000
 
 
@@ -100,6 +101,41 @@ class Chores:
         """Do something to the lanes that it is to be done to, and send their messages; to how many it was done."""
         with self._told_apart():
             return self._do(CHORES[task], **which)
+
+    def take_in(self) -> int:
+        """Take signals of callers' transactions into the logs, and send the messages of lanes that wait; how many they were."""
+        asked = {"realms": self.realms, "limit": self.batch, "aside": self._set_aside()}
+        with self._told_apart():
+            try:
+                done = self._take_in(asked)
+            except PARTLY as error:
+                emit(ChoreFailed(_TAKE_IN, error))
+                with self.turn() as link:
+                    picked = signals.pick(link, asked)
+                done = sum(self._take_in_one(*each) for each in picked)
+        if done:
+            emit(ChoreDone(_TAKE_IN, done))
+        return done
+
+    def _take_in(self, asked: dict[str, Any], patience: float = 1.0) -> int:
+        done, found = 0, list[Dispatch]()
+        with self.turn(patience) as link:
+            done, found = signals.take_in(link, asked)
+            reach("relay.before_commit", link.connection)
+            if not done:
+                raise psycopg.Rollback
+        reach("relay.after_commit")
+        self._publish(found)
+        return done
+
+    def _take_in_one(self, number: int, saga_id: UUID) -> int:
+        try:
+            return self._take_in({"id": number}, _PATIENCE_WITH_ONE)
+        except PARTLY as error:
+            emit(SignalPutOff(saga_id, number, error))
+            with self.turn(_PATIENCE_WITH_ONE) as link:
+                signals.put_off(link, number, first_line(error))
+            return 0
 
     def ping(self, realm: str, after: str, lots: int) -> str:
         """Send the pings that are due; returns after which queue to go on."""

@@ -17,13 +17,13 @@ from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.store.clock import REAL
 from saga.store.port import Clock
-from saga.store.postgres import appends, caller, claims, due, fleet, log, search, work
+from saga.store.postgres import appends, caller, claims, due, fleet, log, purge, search, signals, work
 from saga.store.postgres.caller import CallerConnection
 from saga.store.postgres.chores import Chores
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.transaction import StepTransaction
-from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Stored, Wish
+from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Signal, Stored, Wish
 
 
 class _Asked:
@@ -127,6 +127,14 @@ class PostgresStore:
     def request(self, addition: Addition) -> datetime | None:
         with self._ask() as link:
             return appends.request(link, addition)
+
+    def post(self, signal: Signal) -> bool:
+        with self._ask() as link:
+            return signals.post(link, signal)
+
+    def purge(self, age: float, after: UUID | None, limit: int) -> tuple[int, UUID | None]:
+        with self._ask() as link:
+            return purge.purge(link, age, after, limit)
 
     def claim(self, wishes: Sequence[Wish], worker: int, limits: str) -> dict[Lane, Offer]:
         with self._ask() as link:

@@ -225,7 +225,7 @@ signal = Table(
     Column("key", Text),
     Column("by", Text),
     Column("reason", Text),
-    Column("session_user_name", Text, nullable=False),
+    Column("role", Text, nullable=False),
     Column("realm", Text, nullable=False),
     _moment("posted_at"),
     _moment("due_at"),

@@ -119,6 +119,15 @@ class LanePutOff(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class SignalPutOff(Fact):
+    """The relay cannot take a signal of a caller's transaction into its saga's log, and is about to put it off."""
+
+    saga_id: UUID
+    number: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class LaneNotPutOff(Fact):
     """The relay could not park such a lane either."""
 
