@@ -21,7 +21,7 @@ from saga.core.due import Due
 from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Signal, Stored, Task, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Schedule, Signal, Stored, Task, Ticks, Wish
 
 
 class Clock(Protocol):
@@ -106,7 +106,50 @@ class Rounds(Protocol):
         """Take out what is known of workers that are gone."""
 
 
-class Store(Protocol):
+class Schedules(Protocol):
+    """What a store keeps of the sagas that are started again and again: of its own realm."""
+
+    def put_schedule(self, schedule: Schedule) -> None:
+        """Have a schedule, in place of the one that has its name.
+
+        What it says of ``paused`` and ``last_tick`` is not looked at: a schedule stays paused, and remembers its last time.
+        With the same ``spec`` as before it keeps its next time, too, so that to put it again changes nothing.
+        """
+
+    def schedules(self) -> list[Schedule]:
+        """All of them, by name."""
+
+    def pause_schedule(self, name: str) -> bool:
+        """Start nothing by that schedule; whether there is one of that name."""
+
+    def resume_schedule(self, name: str, next_tick: datetime | None = None) -> bool:
+        """Go on with a schedule, at that time, or where it was; whether there is one of that name."""
+
+    def remove_schedule(self, name: str) -> bool:
+        """Forget a schedule; whether there was one of that name. The sagas it has started go on."""
+
+    def due_schedules(self, limit: int) -> Ticks:
+        """The schedules whose time has come, so many of them."""
+
+    def advance_schedule(
+        self, schedule: Schedule, next_tick: datetime | None, openings: Sequence[Opening], patience: float
+    ) -> set[UUID] | None:
+        """Start sagas for the time that has come, and say when the next one is, in one transaction.
+
+        Args:
+            schedule: as it was found due. If its next time is another one since, or it is paused, nothing is done.
+            openings: of a saga for each time that is not to be missed, with the key that belongs to that time.
+            patience: as ``open`` has it.
+
+        Returns:
+            the ids of the sagas whose key was free; ``None`` if nothing was done.
+
+        Raises:
+            Busy: a key is held by another transaction; nothing was done.
+        """
+
+
+class Store(Schedules, Protocol):
     """Where the logs of sagas are kept.
 
     Every method may raise ``DatabaseNotReady``; those that write may raise ``Refused``, those that read ``CorruptLog``.

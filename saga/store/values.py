@@ -223,6 +223,41 @@ class Opening:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A saga that is started again and again.
+
+    Attributes:
+        name: of the schedule, in its realm.
+        saga: the name of the saga.
+        input: JSON, the same each time.
+        key_prefix: what the keys of the sagas begin with; a slash and the time they are started for come after it.
+        spec: JSON that says when; who advances the schedule understands it.
+        missed: what becomes of times that nobody was there for.
+        next_tick: when it is to start a saga next; ``None`` for never again.
+        last_tick: the time before, for which it did.
+    """
+
+    name: str
+    saga: str
+    input: Any
+    key_prefix: str
+    spec: Any
+    missed: str
+    next_tick: datetime | None
+    paused: bool = False
+    last_tick: datetime | None = None
+    realm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """The schedules whose time has come, the longest due first; and the time, by the store's clock."""
+
+    now: datetime
+    due: list[Schedule]
+
+
 class TransactionEnded(SagaError):
     """The step ended the transaction that the log's entry was to be part of."""
 

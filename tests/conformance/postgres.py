@@ -23,13 +23,14 @@ from saga.store.values import Ping
 
 from .stand import REALM, Row, Stand
 
-_TABLES = ("log", "work", "instance", "definition", "relay", "probe", "worker", "signal")
+_TABLES = ("log", "work", "instance", "definition", "relay", "probe", "worker", "signal", "schedule")
 _TIMES = {
     "log": ["at"],
     "work": ["due_at", "sent", "until"],
     "instance": ["started_at", "updated_at", "finished_at"],
     "probe": ["sent_at", "through"],
     "relay": ["looked_at"],
+    "schedule": ["next_tick", "last_tick"],
 }
 
 

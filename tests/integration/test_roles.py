@@ -7,7 +7,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ from saga.relay import Relay
 from saga.store.postgres import appends, clock, due, fleet, signals, work
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.fleet import lock_class
-from saga.store.values import Addition, NewStatus, Opening, Ping, Signal
+from saga.store.postgres.store import PostgresStore
+from saga.store.values import Addition, NewStatus, Opening, Ping, Schedule, Signal
 from saga.worker.attempt import Attempt
 from saga.worker.claimer import Claimer
 from saga.worker.liveness import Liveness
@@ -106,7 +107,7 @@ class Parties:
             connection.execute(statement.encode())
 
     def empty(self) -> None:
-        self.sql("TRUNCATE saga.log, saga.work, saga.instance, saga.probe, saga.relay")
+        self.sql("TRUNCATE saga.log, saga.work, saga.instance, saga.probe, saga.relay, saga.schedule, saga.signal")
 
     def start(self, saga: Saga = SHORT, **options: Any) -> Handle:
         """A saga that the client has started, as the worker sees it."""
@@ -215,6 +216,39 @@ def begin_parts(parties: Parties) -> None:
     assert message.saga_id == handle.id
 
 
+def schedule(parties: Parties) -> None:
+    """What workers do with schedules."""
+    parties.client.orchestrator.start("short", {})
+    store = parties.worker.orchestrator.store
+    keep_schedules(store)
+    store.put_schedule(
+        Schedule("hourly", "short", {}, "hourly", {"every": 3600}, "one", datetime(2026, 1, 1, tzinfo=UTC))
+    )
+    [due] = store.due_schedules(10).due
+    rows = [Place("main", "a", 1, Phase.STEP, "celery")]
+    opening = Opening(
+        uuid7(), "short", SHORT.outline.fingerprint, "hourly/1", None, "hash", SagaStarted({}), rows, True
+    )
+    assert store.advance_schedule(due, None, [opening], 1.0) == {opening.id}
+    [found] = store.schedules()
+    assert found.last_tick == due.next_tick
+    assert store.remove_schedule("hourly")
+
+
+def schedule_by_hand(parties: Parties) -> None:
+    """What operators do with schedules."""
+    keep_schedules(parties.operator.orchestrator.store)
+
+
+def keep_schedules(store: PostgresStore) -> None:
+    for every in (60, 3600):
+        store.put_schedule(Schedule("report", "short", {"n": every}, "report", {"every": every}, "one", None))
+    assert store.pause_schedule("report")
+    assert store.resume_schedule("report", datetime(2100, 1, 1, tzinfo=UTC))
+    assert [each.name for each in store.schedules()] == ["report"]
+    assert store.remove_schedule("report")
+
+
 def rebuild(parties: Parties) -> None:
     """What `saga check --rebuild` does."""
     parties.start()
@@ -283,6 +317,7 @@ def read(parties: Parties) -> None:
     seen = reader.get(handle.id)
     assert (seen.status, seen.replay().seq, len(seen.log())) == (Status.RUNNING, 1, 1)
     schema.check(reader.database)
+    assert reader.store.schedules() == []
     for words in (
         ["list"],
         ["show", str(handle.id)],
@@ -302,8 +337,8 @@ def command_line_of_the_reader(parties: Parties, monkeypatch: pytest.MonkeyPatch
 
 
 USES: dict[str, list[Callable[[Parties], None]]] = {
-    "saga_worker": [run_sagas, keep_up, begin_parts, rebuild],
-    "saga_operator": [operate],
+    "saga_worker": [run_sagas, keep_up, begin_parts, schedule, rebuild],
+    "saga_operator": [operate, schedule_by_hand],
     "saga_client": [start_sagas],
     "saga_reader": [read],
 }
@@ -325,6 +360,9 @@ def test_a_worker_may_do_its_work_once_the_tables_are_upgraded_before_rights_are
     owner.dispose()
     keep_up(parties)
     begin_parts(parties)
+    schedule(parties)
+    with psycopg.connect(parties.postgres.url_as("saga_owner"), autocommit=True) as connection:
+        connection.execute(blocks()[1].encode())
 
 
 # --- and no more ------------------------------------------------------------------------------------------------------

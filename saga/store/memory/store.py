@@ -14,12 +14,12 @@ from saga.core.events import Entry
 from saga.core.outline import Outline
 from saga.core.rows import Dispatch
 from saga.errors import InputError, brief
-from saga.store.memory import due, log, purge, signals, work
+from saga.store.memory import due, log, purge, schedules, signals, work
 from saga.store.memory.clock import VirtualClock
 from saga.store.memory.rounds import MemoryRounds
 from saga.store.memory.tables import Member, Tables, Transaction
 from saga.store.memory.transaction import MemoryConnection, MemoryTransaction
-from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Signal, Stored, Wish
+from saga.store.values import Addition, End, Header, Lane, Offer, Opening, Schedule, Signal, Stored, Ticks, Wish
 
 
 class MemoryStore:
@@ -129,6 +129,38 @@ class MemoryStore:
         if not isinstance(connection, MemoryConnection):
             raise InputError(f"connection={brief(connection)} expected one that MemoryStore.connect() gave")
         return JoinedMemory(self, connection.transaction(), connection)
+
+    # --- schedules
+
+    def put_schedule(self, schedule: Schedule) -> None:
+        with self._asked() as within:
+            schedules.put(within, schedule, self.realm)
+
+    def schedules(self) -> list[Schedule]:
+        with self.tables.lock:
+            return schedules.read(self.tables, self.realm)
+
+    def pause_schedule(self, name: str) -> bool:
+        with self._asked() as within:
+            return schedules.pause(within, self.realm, name)
+
+    def resume_schedule(self, name: str, next_tick: datetime | None = None) -> bool:
+        with self._asked() as within:
+            return schedules.resume(within, self.realm, name, next_tick)
+
+    def remove_schedule(self, name: str) -> bool:
+        with self._asked() as within:
+            return schedules.remove(within, self.realm, name)
+
+    def due_schedules(self, limit: int) -> Ticks:
+        with self.tables.lock:
+            return schedules.read_due(self.tables, self.realm, limit)
+
+    def advance_schedule(
+        self, schedule: Schedule, next_tick: datetime | None, openings: Sequence[Opening], patience: float
+    ) -> set[UUID] | None:
+        with self._asked() as within:
+            return schedules.advance(within, schedule, next_tick, openings, self.realm, patience)
 
     # --- progress
 

@@ -18,7 +18,7 @@ from saga.core.events import FORMAT
 from saga.core.ref import Phase
 from saga.store.memory.clock import VirtualClock
 from saga.store.memory.jsonb import require
-from saga.store.values import Busy, Header, Refused, Row, Signal
+from saga.store.values import Busy, Header, Refused, Row, Schedule, Signal
 
 CENTURY = timedelta(hours=876_000)
 """What is due at once is due a century ago: before all that is due by the clock."""
@@ -131,6 +131,7 @@ class Tables:
         active: the sagas that have rows of work.
         definitions: fingerprint to the document, as text.
         signals: those that wait to be taken in, by number; ``posted`` is the last one's.
+        schedules: by realm and name.
         relays: the realms that have a relay.
         relayed_elsewhere: those whose relay is another process just now; for tests to change.
         living: the numbers of the workers that live; for tests to change.
@@ -149,6 +150,7 @@ class Tables:
         self.relayed_elsewhere: set[str] = set()
         self.signals: dict[int, Signal] = {}
         self.posted = 0
+        self.schedules: dict[tuple[str, str], Schedule] = {}
         self.probes: dict[tuple[str, str], Probe] = {}
         self.living: set[int] = set()
         self.members: dict[int, Member] = {}
@@ -227,6 +229,7 @@ class Transaction:
         self._keys: dict[tuple[str, str], UUID] = {}
         self._definitions: dict[str, str] = {}
         self._signals: list[Signal] = []
+        self._schedules: dict[tuple[str, str], Schedule | None] = {}
         self._taken = False
         self.failed = False
 
@@ -258,6 +261,21 @@ class Transaction:
     def post(self, signal: Signal) -> None:
         """Have one wait to be taken in."""
         self._signals.append(signal)
+
+    def schedule(self, realm: str, name: str, patience: float) -> Schedule | None:
+        """A schedule to be changed, once no other transaction changes it."""
+        self._hold(("schedule", realm, name), patience)
+        if (realm, name) in self._schedules:
+            return self._schedules[realm, name]
+        return self.tables.schedules.get((realm, name))
+
+    def set_schedule(self, schedule: Schedule) -> None:
+        """Have a schedule, in place of the one of its name."""
+        self._schedules[schedule.realm, schedule.name] = schedule
+
+    def drop_schedule(self, schedule: Schedule) -> None:
+        """Have it no more."""
+        self._schedules[schedule.realm, schedule.name] = None
 
     def take(self, saga_id: UUID) -> SagaRows | None:
         """A saga to be changed, once no other transaction changes it; ``None`` if there is none."""
@@ -294,10 +312,12 @@ class Transaction:
     def mark(self) -> Callable[[], None]:
         """A savepoint; call what is returned to go back to it."""
         sagas = {saga_id: rows.copy() for saga_id, rows in self._sagas.items()}
-        keys, definitions, signals = {**self._keys}, {**self._definitions}, [*self._signals]
+        keys, definitions = {**self._keys}, {**self._definitions}
+        signals, schedules = [*self._signals], {**self._schedules}
 
         def back() -> None:
-            self._sagas, self._keys, self._definitions, self._signals = sagas, keys, definitions, signals
+            self._sagas, self._keys, self._definitions = sagas, keys, definitions
+            self._signals, self._schedules = signals, schedules
 
         return back
 
@@ -306,6 +326,10 @@ class Transaction:
         tables = self.tables
         tables.keys.update(self._keys)
         tables.definitions.update(self._definitions)
+        for place, schedule in self._schedules.items():
+            tables.schedules.pop(place, None)
+            if schedule is not None:
+                tables.schedules[place] = schedule
         for signal in self._signals:
             tables.posted += 1
             tables.signals[tables.posted] = signal
@@ -319,7 +343,7 @@ class Transaction:
 
     def drop(self) -> None:
         """Forget what it wrote and was not committed."""
-        self._sagas, self._keys, self._definitions, self._signals = {}, {}, {}, []
+        self._sagas, self._keys, self._definitions, self._signals, self._schedules = {}, {}, {}, [], {}
         if self._taken:
             self.tables.release(self)
 

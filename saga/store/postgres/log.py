@@ -45,11 +45,12 @@ def register(link: Link, outline: Outline, patience: float) -> None:
         WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', %(patience)s, true))
         SELECT {s}.register(%(fingerprint)s, %(doc)s::jsonb) FROM patience
         """,
-        {"fingerprint": outline.fingerprint, "doc": dumps(outline.to_json()), "patience": _milliseconds(patience)},
+        {"fingerprint": outline.fingerprint, "doc": dumps(outline.to_json()), "patience": milliseconds(patience)},
     )
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """A time as a setting of Postgres."""
     return f"{max(1, round(seconds * 1000))}ms"  # 0 is no limit to Postgres
 
 
@@ -99,7 +100,7 @@ def open_sagas(
     # A function of the owner: a client that starts sagas has no right to write anything else.
     rows = link.run(
         f"SELECT {{s}}.open(%(sagas)s::jsonb, %(works)s::jsonb, %(patience)s, {FORMAT})",
-        {"sagas": portable(sagas), "works": portable(works), "patience": _milliseconds(patience)},
+        {"sagas": portable(sagas), "works": portable(works), "patience": milliseconds(patience)},
     )
     return [UUID(row[0]) for row in rows]
 

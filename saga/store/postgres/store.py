@@ -17,13 +17,13 @@ from saga.core.rows import Dispatch
 from saga.crashpoints import reach
 from saga.store.clock import REAL
 from saga.store.port import Clock
-from saga.store.postgres import appends, caller, claims, due, fleet, log, purge, search, signals, work
+from saga.store.postgres import appends, caller, claims, due, fleet, log, purge, schedules, search, signals, work
 from saga.store.postgres.caller import CallerConnection
 from saga.store.postgres.chores import Chores
 from saga.store.postgres.database import Database, Link
 from saga.store.postgres.errors import told_apart
 from saga.store.postgres.transaction import StepTransaction
-from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Signal, Stored, Wish
+from saga.store.values import Addition, Busy, End, Header, Lane, Offer, Opening, Schedule, Signal, Stored, Ticks, Wish
 
 
 class _Asked:
@@ -107,16 +107,52 @@ class PostgresStore:
             log.register(link, outline, patience)
 
     def open(self, sagas: Sequence[Opening], patience: float) -> set[UUID]:
-        # In the order of their keys: two batches that share keys would otherwise wait for each other.
-        ordered = sorted(sagas, key=lambda saga: (saga.name, saga.key or "", str(saga.id)))
-        rows = [log.header_row(saga) | {"realm": self.realm} for saga in ordered]
-        works = [row for saga in ordered for row in log.work_rows(saga)]
+        rows, works = self._opened(sagas)
         with self._ask() as link:
             reach("start.before_open", link.connection)
             return set(log.open_sagas(link, rows, works, patience))
 
+    def _opened(self, sagas: Sequence[Opening]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        # In the order of their keys: two batches that share keys would otherwise wait for each other.
+        ordered = sorted(sagas, key=lambda saga: (saga.name, saga.key or "", str(saga.id)))
+        rows = [log.header_row(saga) | {"realm": self.realm} for saga in ordered]
+        return rows, [row for saga in ordered for row in log.work_rows(saga)]
+
     def joined(self, connection: CallerConnection) -> CallersStore:
         return CallersStore(self.database, connection)
+
+    # --- schedules
+
+    def put_schedule(self, schedule: Schedule) -> None:
+        with self._ask() as link:
+            schedules.put(link, schedule, self.realm)
+
+    def schedules(self) -> list[Schedule]:
+        with self._ask() as link:
+            return schedules.read(link, self.realm)
+
+    def pause_schedule(self, name: str) -> bool:
+        with self._ask() as link:
+            return schedules.pause(link, self.realm, name)
+
+    def resume_schedule(self, name: str, next_tick: datetime | None = None) -> bool:
+        with self._ask() as link:
+            return schedules.resume(link, self.realm, name, next_tick)
+
+    def remove_schedule(self, name: str) -> bool:
+        with self._ask() as link:
+            return schedules.remove(link, self.realm, name)
+
+    def due_schedules(self, limit: int) -> Ticks:
+        with self._ask() as link:
+            return schedules.read_due(link, self.realm, limit)
+
+    def advance_schedule(
+        self, schedule: Schedule, next_tick: datetime | None, openings: Sequence[Opening], patience: float
+    ) -> set[UUID] | None:
+        rows, works = self._opened(openings)
+        with self._ask() as link:
+            return schedules.advance(link, schedule, next_tick, rows, works, patience)
 
     # --- progress
 

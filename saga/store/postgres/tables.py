@@ -234,6 +234,25 @@ signal = Table(
     Index("signal_saga", "saga_id"),
 )
 
+# Sagas that are started again and again.
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("realm", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("saga", Text, nullable=False),
+    Column("input", JSONB),
+    Column("key_prefix", Text, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("missed", Text, nullable=False),
+    _moment("next_tick", nullable=True),
+    _moment("last_tick", nullable=True),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    _moment("updated_at"),
+    CheckConstraint("length(realm) <= 500 AND length(name) BETWEEN 1 AND 500", name="schedule_named"),
+    Index("schedule_due", "realm", "next_tick", postgresql_where=text("NOT paused")),
+)
+
 # One row: which log this is, of all that may share a broker.
 identity = Table(
     "identity",
