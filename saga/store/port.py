@@ -305,6 +305,10 @@ class Store(Schedules, Protocol):
     def sleep_on(self, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
         """Let a free lane without an attempt, of which nothing is to be decided now, wait until then; it keeps its problem.
 
+        One that was due at once, because it was placed so or woken, is looked at again after ten seconds at the latest. A part
+        of its saga that ended while the lane was being placed has found no lane to wake: so it must be placed due at once,
+        unless it is in the statement in which the part begins.
+
         Args:
             seen: when it was due, as the claim's offer said. If that is something else since, somebody has woken the lane,
                 and it stays as it is.

@@ -202,12 +202,23 @@ def test_a_lane_of_which_nothing_is_to_be_decided_sleeps_on(stand: Stand) -> Non
     assert stand.store.sleep_on(saga, "main", seen(stand, saga), Due(seconds=1000.0))
     row = stand.row(saga)
     assert (row.sent, row.dispatches, row.attempt, row.worker) == (None, 0, None, None)
-    assert row.due == pytest.approx(1000, abs=5)
+    assert row.due == pytest.approx(10, abs=5)
+    stand.pass_time(20)
+    assert stand.store.sleep_on(saga, "main", seen(stand, saga), Due(seconds=1000.0))
+    assert stand.row(saga).due == pytest.approx(1000, abs=5)
     stand.pass_time(2000)
     moment = stand.now() + timedelta(seconds=500)
     assert stand.store.sleep_on(saga, "main", seen(stand, saga), Due(moment))
     assert stand.row(saga).due == pytest.approx(500, abs=5)
     assert stand.claim(saga)["main"].due is None
+
+
+def test_a_lane_that_was_due_at_once_sleeps_no_longer_than_it_wants_to(stand: Stand) -> None:
+    saga = stand.start()
+    stand.append(saga, Paused(), changes=changes(moved=[place(attempt=None)]))
+    moment = stand.now() - timedelta(seconds=100)
+    assert stand.store.sleep_on(saga, "main", seen(stand, saga), Due(moment))
+    assert stand.row(saga).due == pytest.approx(-100, abs=5)
 
 
 def test_a_lane_that_was_woken_meanwhile_does_not_sleep_on(stand: Stand) -> None:

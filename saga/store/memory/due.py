@@ -12,12 +12,11 @@ from uuid import UUID
 from saga.core.ref import STARTS
 from saga.core.rows import Dispatch
 from saga.store.memory.jsonb import later, stored
-from saga.store.memory.tables import CENTURY, Probe, Record, SagaRows, Tables, Transaction, Work, lanes
+from saga.store.memory.tables import AT_ONCE_BEFORE, CENTURY, Probe, Record, SagaRows, Tables, Transaction, Work, lanes
 from saga.store.memory.work import dispatch_of
 from saga.store.values import Lane, Ping, Task
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AT_ONCE_BEFORE = datetime(1980, 1, 1, tzinfo=UTC)
 _TIMEOUT = 300.0
 _MOST = 1_000_000
 _HELD_TOKENS = 100
@@ -68,8 +67,8 @@ def _due(tables: Tables, scope: Scope, until: datetime) -> list[Lane]:
             (saga_id, work) for saga_id, work in lanes(tables) if work.free and work.realm == realm and not work.sent
         ]
         unsent.sort(key=lambda pair: pair[1].due_at)
-        at_once = [pair for pair in unsent if pair[1].due_at <= _AT_ONCE_BEFORE]
-        by_clock = [pair for pair in unsent if _AT_ONCE_BEFORE < pair[1].due_at <= until]
+        at_once = [pair for pair in unsent if pair[1].due_at <= AT_ONCE_BEFORE]
+        by_clock = [pair for pair in unsent if AT_ONCE_BEFORE < pair[1].due_at <= until]
         found += [_lane(pair) for pair in (*at_once[: scope.limit], *by_clock[: scope.limit])]
     return found
 
@@ -120,7 +119,7 @@ def _send(within: Transaction, picked: Iterable[Lane]) -> list[Dispatch]:
 
 def _at_once(due_at: datetime) -> datetime:
     """When that is due which is sent: at once from then on."""
-    return due_at if due_at < _AT_ONCE_BEFORE else due_at - CENTURY
+    return due_at if due_at < AT_ONCE_BEFORE else due_at - CENTURY
 
 
 def _watch_on(within: Transaction, picked: Iterable[Lane]) -> list[Dispatch]:

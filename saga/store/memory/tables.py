@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from saga.store.values import Busy, Header, Refused, Row, Schedule, Signal
 
 CENTURY = timedelta(hours=876_000)
 """What is due at once is due a century ago: before all that is due by the clock."""
+AT_ONCE_BEFORE = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

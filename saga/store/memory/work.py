@@ -15,10 +15,11 @@ from saga.core.ref import Phase
 from saga.core.rows import Dispatch
 from saga.store.memory.jsonb import integer, later, stored, text_of
 from saga.store.memory.log import known_until
-from saga.store.memory.tables import Record, SagaRows, Tables, Transaction, Work
+from saga.store.memory.tables import AT_ONCE_BEFORE, Record, SagaRows, Tables, Transaction, Work
 from saga.store.values import Lane, Offer, Row, Wish
 
 _HOPS = 8
+_AGAIN = 10.0
 _PARKED_LONGEST = 300.0
 _JUST_SENT = timedelta(seconds=0.25)
 
@@ -122,7 +123,11 @@ def sleep_on(within: Transaction, saga_id: UUID, lane: str, seen: datetime, due:
     work = rows.work.get(lane) if rows is not None else None
     if rows is None or work is None or not work.free or work.attempt is not None or work.due_at != seen:
         return False
-    rows.change(lane, due_at=due.moment or later(within.tables.now, due.seconds), sent=None, dispatches=0)
+    now = within.tables.now
+    due_at = due.moment or later(now, due.seconds)
+    if work.due_at < AT_ONCE_BEFORE:
+        due_at = min(due_at, later(now, _AGAIN))
+    rows.change(lane, due_at=due_at, sent=None, dispatches=0)
     return True
 
 

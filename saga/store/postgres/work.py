@@ -25,6 +25,9 @@ AT_ONCE = f"clock_timestamp() - {A_CENTURY}"
 AT_ONCE_BEFORE = "1980-01-01 UTC"
 """What is due at once is due a century ago. So it is still in order, and due by any clock, even one that steps back."""
 
+AGAIN = 10.0
+"""Seconds after which a lane that was due at once, and of which nothing was to be decided, is looked at again."""
+
 DUE_SINCE = f"""least(greatest(due_at, '0001-01-02'), '9999-12-30')
     + CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN {A_CENTURY} ELSE interval '0' END"""
 """When a lane became due, or becomes so: as one would say it, and as Python can hold it."""
@@ -145,11 +148,15 @@ def park(link: Link, saga_id: UUID, lane: str, problem: str, *, unknown: bool = 
 
 
 def sleep_on(link: Link, saga_id: UUID, lane: str, seen: datetime, due: Due) -> bool:
-    """Let a free lane without an attempt wait until then, if nobody has woken it since it was seen; whether it was put off."""
+    """Let a free lane without an attempt wait until then, if nobody has woken it since it was seen; whether it was put off.
+
+    One that was due at once is looked at again soon: who was to wake it may not have seen it yet.
+    """
     rows = link.run(
         f"""
         UPDATE {{s}}.work
-        SET due_at = coalesce(%(moment)s::timestamptz, clock_timestamp() + make_interval(secs => %(seconds)s)),
+        SET due_at = least(coalesce(%(moment)s::timestamptz, clock_timestamp() + make_interval(secs => %(seconds)s)),
+                           CASE WHEN due_at < '{AT_ONCE_BEFORE}' THEN clock_timestamp() + interval '{AGAIN} s' END),
             sent = NULL, dispatches = 0, shifted = NULL, shifted_by = NULL
         WHERE saga_id = %(saga)s AND lane = %(lane)s AND worker IS NULL AND attempt IS NULL AND {SEEN} = %(seen)s
         RETURNING lane
